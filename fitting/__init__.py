@@ -1,0 +1,1 @@
+"""Personalization: inversion, prior-preserving fine-tuning and the avatar bundle."""

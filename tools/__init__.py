@@ -1,0 +1,1 @@
+"""The vrmm command, one file a subcommand, and what it shows people."""
