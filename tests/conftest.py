@@ -1,0 +1,27 @@
+"""Settings of every test: one thread, shapes checked at run time, integration tests in one queue."""
+
+import os
+
+# Two workers on two cores, and reductions in a fixed order. Must be set before numpy or torch is imported.
+for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ[_name] = "1"
+
+import jaxtyping
+
+# Every jaxtyping annotation of these packages is checked by beartype when a test calls the function.
+jaxtyping.install_import_hook(["datasets", "prior", "fitting"], "beartype.beartype")
+
+from pathlib import Path
+
+import pytest
+
+INTEGRATION = Path(__file__).parent / "integration"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what lies under tests/integration, run it first, and in one worker so that it never competes with itself."""
+    for item in items:
+        if item.path.is_relative_to(INTEGRATION):
+            item.add_marker(pytest.mark.integration)
+            item.add_marker(pytest.mark.xdist_group("integration"))
+    items.sort(key=lambda item: not item.path.is_relative_to(INTEGRATION))

@@ -1,0 +1,119 @@
+"""The ``vrmm`` command: finds the subcommand that was asked for and imports nothing else.
+
+Importing torch and Mitsuba takes seconds. So only the module of the chosen subcommand is imported; the others are
+listed with the help text given here.
+"""
+
+import dataclasses
+import importlib
+import importlib.metadata
+import importlib.util
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from tools.console import fail, friendly_errors
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Command:
+    """A subcommand: ``target`` is ``module:name`` of a typer function, or of a ``typer.Typer`` with subcommands."""
+
+    name: str
+    target: str
+    help: str
+
+    def load(self) -> Callable[..., Any] | typer.Typer:
+        module, _, name = self.target.partition(":")
+        return getattr(importlib.import_module(module), name)
+
+
+COMMANDS = (
+    Command(
+        name="demo", target="tools.demo:demo", help="Capture, train, evaluate and fit small heads; write a report."
+    ),
+    Command(name="capture", target="tools.capture:app", help="Make a capture with the synthetic light stage."),
+    Command(name="shards", target="tools.shards:app", help="Build, verify and describe the shards of a capture."),
+    Command(name="train", target="tools.train:train", help="Train the head model from a recipe."),
+    Command(name="evaluate", target="tools.evaluate:evaluate", help="Compare a trained model with rendered truth."),
+    Command(name="fit", target="tools.fit:fit", help="Turn one or more images of a person into an avatar."),
+    Command(name="report", target="tools.report:report", help="Write the report page of a demo folder."),
+    Command(
+        name="doctor", target="tools.doctor:doctor", help="Check this machine and say how to mend what is missing."
+    ),
+)
+
+
+def main() -> None:
+    """Entry point of the ``vrmm`` command."""
+    run(sys.argv[1:], COMMANDS)
+
+
+def run(arguments: Sequence[str], commands: Sequence[Command]) -> None:
+    """Run one command line and exit with its status (0 well, 1 a problem, 2 wrong usage, 130 interrupted)."""
+    chosen = next((argument for argument in arguments if not argument.startswith("-")), None)
+    if chosen != "doctor":  # the doctor reports this together with everything else
+        _refuse_shadowed_packages()
+    debug = "--debug" in arguments or bool(os.environ.get("VRMM_DEBUG"))
+    with friendly_errors(debug):
+        build_app(commands, chosen, debug)(list(arguments), prog_name="vrmm")
+
+
+def build_app(commands: Sequence[Command], chosen: str | None, debug: bool = False) -> typer.Typer:
+    """The command line with ``chosen`` imported and every other subcommand present by name and help only."""
+
+    class Group(TyperGroup):
+        """Handles errors inside typer, which would otherwise answer ctrl-C in its own way."""
+
+        def invoke(self, ctx: typer.Context) -> Any:
+            with friendly_errors(debug):
+                return super().invoke(ctx)
+
+    app = typer.Typer(cls=Group, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+    app.callback()(_options)
+    for command in commands:
+        target = command.load() if command.name == chosen else _never_called
+        if isinstance(target, typer.Typer):
+            app.add_typer(target, name=command.name, help=command.help, no_args_is_help=True)
+        else:
+            app.command(command.name, help=None if command.name == chosen else command.help)(target)
+    return app
+
+
+def _options(
+    version: Annotated[bool, typer.Option("--version", is_eager=True, help="Print the version and exit.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks instead of one-line errors.")] = False,
+) -> None:
+    """A volumetric relightable morphable head model: capture, training, evaluation and personal avatars."""
+    if version:
+        print(importlib.metadata.version("vrmm"))
+        raise typer.Exit
+
+
+def _never_called() -> None:
+    raise AssertionError("a subcommand that was not chosen cannot run")
+
+
+def shadowing_package() -> Path | None:
+    """Where ``import datasets`` leads when that is not our package, else None."""
+    spec = importlib.util.find_spec("datasets")
+    ours = Path(__file__).resolve().parent.parent / "datasets"
+    if spec is None or spec.origin is None:
+        return Path("nowhere")
+    found = Path(spec.origin).resolve().parent
+    return None if found == ours else found
+
+
+def _refuse_shadowed_packages() -> None:
+    found = shadowing_package()
+    if found is not None:
+        fail(f"another package named datasets ({found}) hides the one of vrmm; install vrmm in its own environment")
+
+
+if __name__ == "__main__":
+    main()
