@@ -7,17 +7,16 @@ listed with the help text given here.
 import dataclasses
 import importlib
 import importlib.metadata
-import importlib.util
 import os
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from tools.console import fail, friendly_errors
+from tools.probes import shadowing_package
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,18 +33,14 @@ class Command:
 
 
 COMMANDS = (
-    Command(
-        name="demo", target="tools.demo:demo", help="Capture, train, evaluate and fit small heads; write a report."
-    ),
+    Command(name="demo", target="tools.demo:demo", help="Capture, train, evaluate and fit small heads; report it."),
     Command(name="capture", target="tools.capture:app", help="Make a capture with the synthetic light stage."),
     Command(name="shards", target="tools.shards:app", help="Build, verify and describe the shards of a capture."),
     Command(name="train", target="tools.train:train", help="Train the head model from a recipe."),
     Command(name="evaluate", target="tools.evaluate:evaluate", help="Compare a trained model with rendered truth."),
     Command(name="fit", target="tools.fit:fit", help="Turn one or more images of a person into an avatar."),
     Command(name="report", target="tools.report:report", help="Write the report page of a demo folder."),
-    Command(
-        name="doctor", target="tools.doctor:doctor", help="Check this machine and say how to mend what is missing."
-    ),
+    Command(name="doctor", target="tools.doctor:doctor", help="Check this machine and say what to mend."),
 )
 
 
@@ -97,16 +92,6 @@ def _options(
 
 def _never_called() -> None:
     raise AssertionError("a subcommand that was not chosen cannot run")
-
-
-def shadowing_package() -> Path | None:
-    """Where ``import datasets`` leads when that is not our package, else None."""
-    spec = importlib.util.find_spec("datasets")
-    ours = Path(__file__).resolve().parent.parent / "datasets"
-    if spec is None or spec.origin is None:
-        return Path("nowhere")
-    found = Path(spec.origin).resolve().parent
-    return None if found == ours else found
 
 
 def _refuse_shadowed_packages() -> None:

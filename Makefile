@@ -1,0 +1,94 @@
+# Every target that needs vrmm's libraries sets them up first, in .venv, whatever environment is active outside.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup demo demo-quick test pytest lint format types bench doctor clean
+
+PYTHON ?= python3
+OUT ?= runs/demo
+HEAD_MODEL ?=
+ARGS ?=
+
+VENV := $(CURDIR)/.venv
+IN_VENV := $(VENV)/bin/python
+STAMP := $(VENV)/.vrmm-installed
+export PATH := $(VENV)/bin:$(PATH)
+unexport VIRTUAL_ENV PYTHONHOME PYTHONPATH PIP_TARGET PIP_PREFIX PIP_USER
+HEAD_MODEL_OPTION = $(if $(HEAD_MODEL),--head-model "$(HEAD_MODEL)")
+
+help: ## Show this list
+	@echo "vrmm: a volumetric relightable morphable head model"
+	@echo
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | \
+		while IFS='|' read -r name text; do printf '%-19s%s\n' "$$name" "$$text"; done
+	@echo
+	@echo "Variables: PYTHON=python3.12 (for setup), OUT=folder and HEAD_MODEL=path (for demo), ARGS='…' (for pytest)"
+
+setup: $(STAMP) ## Make .venv and install everything into it (instant when it is up to date)
+
+$(STAMP): pyproject.toml
+	@echo "vrmm setup: checking Python"
+	@command -v "$(PYTHON)" > /dev/null || \
+		{ echo "error: $(PYTHON) was not found; install Python 3.11 or newer, or name one: make setup PYTHON=python3.12" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "error: vrmm needs Python 3.11 or newer and $(PYTHON) is $$("$(PYTHON)" -V 2>&1 | cut -d" " -f2);" \
+			"name another: make setup PYTHON=python3.12" >&2; exit 1; }
+	@echo "vrmm setup: checking for a C++ compiler"
+	@command -v "$${CXX:-c++}" > /dev/null || command -v g++ > /dev/null || command -v clang++ > /dev/null || \
+		echo "warning: no C++ compiler; everything works, but rendering falls back to a slow reference" \
+			"(Debian, Ubuntu: apt-get install g++; macOS: xcode-select --install)" >&2
+	@"$(IN_VENV)" -m pip --version > /dev/null 2>&1 || \
+		{ echo "vrmm setup: making the virtual environment .venv with $$("$(PYTHON)" -V 2>&1)"; \
+			"$(PYTHON)" -m venv --clear "$(VENV)" || \
+			{ echo "error: $(PYTHON) cannot make a virtual environment; on Debian and Ubuntu: apt-get install python3-venv" >&2; \
+				exit 1; }; }
+	@echo "vrmm setup: updating pip"
+	@"$(IN_VENV)" -m pip install --quiet --upgrade pip
+	@echo "vrmm setup: installing vrmm and its libraries into .venv (some minutes; details in .venv/install.log)"
+	@"$(IN_VENV)" -m pip install --progress-bar off -e '.[dev]' 2>&1 | tee "$(VENV)/install.log" | \
+		{ grep --line-buffered -E '^(Collecting|Building wheel|Installing collected|ERROR|error)' || true; } | \
+		{ cut -c 1-100 || true; } || \
+		{ tail -n 30 "$(VENV)/install.log" >&2; \
+			echo "error: the installation failed, see .venv/install.log; run make setup again to retry" >&2; exit 1; }
+	@touch "$(STAMP)"
+	@echo "vrmm setup: done; vrmm is .venv/bin/vrmm, and make doctor checks this machine"
+
+demo: setup ## The main job: capture, train, evaluate and fit; writes runs/demo/report.html
+	@"$(IN_VENV)" -m tools.main demo --out "$(OUT)" $(HEAD_MODEL_OPTION)
+
+demo-quick: setup ## The same in about two minutes, at a size that proves only that it works
+	@"$(IN_VENV)" -m tools.main demo --quick --out "$(OUT)-quick" $(HEAD_MODEL_OPTION)
+
+test: lint types pytest ## All checks: style, layers, types, unit and integration tests
+
+pytest: setup ## Only the tests, for example make pytest ARGS='tests/prior -k light'
+	@echo "vrmm test: running the tests"
+	@"$(IN_VENV)" -m pytest -n 2 --dist loadgroup $(ARGS)
+
+lint: setup ## Style (ruff) and import direction (import-linter)
+	@echo "vrmm test: checking the style"
+	@"$(IN_VENV)" -m ruff check .
+	@"$(IN_VENV)" -m ruff format --check .
+	@echo "vrmm test: checking the import direction"
+	@"$(VENV)/bin/lint-imports"
+
+format: setup ## Put the code into shape: import order, layout, and what ruff can mend
+	@"$(IN_VENV)" -m ruff check --fix .
+	@"$(IN_VENV)" -m ruff format .
+
+types: setup ## Types (pyright, on the packages)
+	@echo "vrmm test: checking the types"
+	@"$(IN_VENV)" -m pyright --pythonpath "$(IN_VENV)"
+
+bench: setup ## Measure raymarching; writes runs/bench/raymarch.json
+	@mkdir -p runs/bench
+	@"$(IN_VENV)" -m tools.bench raymarch --json runs/bench/raymarch.json
+
+doctor: setup ## Check this machine and say how to mend what is missing
+	@"$(IN_VENV)" -m tools.main doctor
+
+clean: ## Remove .venv and caches; runs/ stays
+	rm -rf "$(VENV)" .pytest_cache .ruff_cache .hypothesis .import_linter_cache build *.egg-info
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
