@@ -1,0 +1,5 @@
+"""Marching rays through volumetric primitives: one operation, one meaning, several backends."""
+
+from prior.raymarch.api import available_backends, raymarch
+
+__all__ = ["available_backends", "raymarch"]
