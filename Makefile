@@ -14,7 +14,8 @@ ARGS ?=
 VENV := $(CURDIR)/.venv
 IN_VENV := $(VENV)/bin/python
 STAMP := $(VENV)/.vrmm-installed
-export PATH := $(VENV)/bin:$(PATH)
+# Only what runs after the set-up sees .venv first: the set-up itself must find the Python outside.
+RUN := PATH="$(VENV)/bin:$$PATH" "$(IN_VENV)"
 unexport VIRTUAL_ENV PYTHONHOME PYTHONPATH PIP_TARGET PIP_PREFIX PIP_USER
 HEAD_MODEL_OPTION = $(if $(HEAD_MODEL),--head-model "$(HEAD_MODEL)")
 
@@ -47,7 +48,7 @@ $(STAMP): pyproject.toml
 	@echo "vrmm setup: updating pip"
 	@"$(IN_VENV)" -m pip install --quiet --upgrade pip
 	@echo "vrmm setup: installing vrmm and its libraries into .venv (some minutes; details in .venv/install.log)"
-	@"$(IN_VENV)" -m pip install --progress-bar off -e '.[dev]' 2>&1 | tee "$(VENV)/install.log" | \
+	@set -o pipefail; "$(IN_VENV)" -m pip install --progress-bar off -e '.[dev]' 2>&1 | tee "$(VENV)/install.log" | \
 		{ grep --line-buffered -E '^(Collecting|Building wheel|Installing collected|ERROR|error)' || true; } | \
 		{ cut -c 1-100 || true; } || \
 		{ tail -n 30 "$(VENV)/install.log" >&2; \
@@ -56,38 +57,38 @@ $(STAMP): pyproject.toml
 	@echo "vrmm setup: done; vrmm is .venv/bin/vrmm, and make doctor checks this machine"
 
 demo: setup ## The main job: capture, train, evaluate and fit; writes runs/demo/report.html
-	@"$(IN_VENV)" -m tools.main demo --out "$(OUT)" $(HEAD_MODEL_OPTION)
+	@$(RUN) -m tools.main demo --out "$(OUT)" $(HEAD_MODEL_OPTION)
 
 demo-quick: setup ## The same in about two minutes, at a size that proves only that it works
-	@"$(IN_VENV)" -m tools.main demo --quick --out "$(OUT)-quick" $(HEAD_MODEL_OPTION)
+	@$(RUN) -m tools.main demo --quick --out "$(OUT)-quick" $(HEAD_MODEL_OPTION)
 
 test: lint types pytest ## All checks: style, layers, types, unit and integration tests
 
 pytest: setup ## Only the tests, for example make pytest ARGS='tests/prior -k light'
 	@echo "vrmm test: running the tests"
-	@"$(IN_VENV)" -m pytest -n 2 --dist loadgroup $(ARGS)
+	@$(RUN) -m pytest -n 2 --dist loadgroup $(ARGS)
 
 lint: setup ## Style (ruff) and import direction (import-linter)
 	@echo "vrmm test: checking the style"
-	@"$(IN_VENV)" -m ruff check .
-	@"$(IN_VENV)" -m ruff format --check .
+	@$(RUN) -m ruff check .
+	@$(RUN) -m ruff format --check .
 	@echo "vrmm test: checking the import direction"
-	@"$(VENV)/bin/lint-imports"
+	@PATH="$(VENV)/bin:$$PATH" lint-imports
 
 format: setup ## Put the code into shape: import order, layout, and what ruff can mend
-	@"$(IN_VENV)" -m ruff check --fix .
-	@"$(IN_VENV)" -m ruff format .
+	@$(RUN) -m ruff check --fix .
+	@$(RUN) -m ruff format .
 
 types: setup ## Types (pyright, on the packages)
 	@echo "vrmm test: checking the types"
-	@"$(IN_VENV)" -m pyright --pythonpath "$(IN_VENV)"
+	@$(RUN) -m pyright --pythonpath "$(IN_VENV)"
 
 bench: setup ## Measure raymarching; writes runs/bench/raymarch.json
 	@mkdir -p runs/bench
-	@"$(IN_VENV)" -m tools.bench raymarch --json runs/bench/raymarch.json
+	@$(RUN) -m tools.bench raymarch --json runs/bench/raymarch.json
 
 doctor: setup ## Check this machine and say how to mend what is missing
-	@"$(IN_VENV)" -m tools.main doctor
+	@$(RUN) -m tools.main doctor
 
 clean: ## Remove .venv and caches; runs/ stays
 	rm -rf "$(VENV)" .pytest_cache .ruff_cache .hypothesis .import_linter_cache build *.egg-info
