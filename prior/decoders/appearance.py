@@ -1,0 +1,87 @@
+"""D_rgb of eq. 5: relightable colour, exactly linear in the light (after TRAvatar)."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from prior.decoders.blocks import CodeStem, LinearUpBlock, UpBlock, VoxelHead
+
+
+class AppearanceDecoder(nn.Module):
+    """A bias-free linear light branch, gated at every level by a non-linear branch.
+
+    The non-linear branch sees expression and identity (F_appe injected); the view direction enters its last
+    gate, so that the maps shared with the other decoders do not depend on the camera. Colour channel c of the
+    answer depends on channel c of the light only, through the same weights.
+    """
+
+    VIEW_BASIS = 8
+
+    def __init__(
+        self,
+        expression: int,
+        light: int,
+        channels: Sequence[int],
+        light_channels: Sequence[int],
+        extra: Sequence[int],
+        grid: int,
+        voxels: int,
+    ) -> None:
+        super().__init__()
+        levels = len(channels)
+        resolutions = [CodeStem.RESOLUTION * 2**i for i in range(levels)]
+        self.stem = CodeStem(expression, channels[0])
+        self.blocks = nn.ModuleList(
+            UpBlock(channels[i] + extra[i], channels[i + 1], resolutions[i + 1]) for i in range(levels - 1)
+        )
+        self.light_stem = nn.Linear(light, light_channels[0] * CodeStem.RESOLUTION**2, bias=False)
+        self.light_blocks = nn.ModuleList(
+            LinearUpBlock(light_channels[i], light_channels[i + 1]) for i in range(levels - 1)
+        )
+        self.gates = nn.ModuleList(nn.Conv2d(channels[i], light_channels[i], 1) for i in range(levels))
+        for gate in self.gates:
+            nn.init.ones_(gate.bias)  # type: ignore[arg-type]
+        self.gate_bias = nn.Parameter(torch.zeros(light_channels[-1], resolutions[-1], resolutions[-1]))
+        self.view_features = nn.Conv2d(channels[-1], self.VIEW_BASIS * light_channels[-1], 1)
+        self.view_basis = nn.Sequential(nn.Linear(3, 32), nn.LeakyReLU(0.2), nn.Linear(32, self.VIEW_BASIS))
+        self.shading = VoxelHead(light_channels[-1], grid, resolutions[-1], voxels, 1, bias=False)
+        self.gain = VoxelHead(channels[-1], grid, resolutions[-1], voxels, 3, bias=True)
+
+    def start(self, z_e: Float[Tensor, "B E"]) -> Float[Tensor, "B C 4 4"]:
+        return self.stem(z_e)
+
+    def light(
+        self, radiance: Float[Tensor, "B N 3"], features: Sequence[Tensor]
+    ) -> Float[Tensor, "B 3 M R R"]:
+        """The linear branch up to its last level, gated by the non-linear ``features`` of every level."""
+        batch = len(radiance)
+        response = self.light_stem(radiance.transpose(1, 2).reshape(batch * 3, -1))
+        size = CodeStem.RESOLUTION
+        response = response.reshape(batch * 3, size, size, -1).permute(0, 3, 1, 2)
+        for gate, block, feature in zip(self.gates, self.light_blocks, features, strict=False):
+            gated = response.unflatten(0, (batch, 3)) * gate(feature)[:, None]
+            response = block(gated.flatten(0, 1))
+        return response.unflatten(0, (batch, 3))
+
+    def finish(
+        self,
+        light: Float[Tensor, "B 3 M R R"],
+        features: Float[Tensor, "B C R R"],
+        view_direction: Float[Tensor, "B V 3"],
+    ) -> tuple[Float[Tensor, "B V K D H W 3"], Float[Tensor, "B K D H W 3"]]:
+        """(shading per view, gain): their product is the linear radiance of the voxels.
+
+        ``view_direction`` are unit vectors from the head to the camera, head frame.
+        """
+        batch, views = view_direction.shape[:2]
+        basis = self.view_basis(view_direction)
+        by_basis = self.view_features(features).unflatten(1, (self.VIEW_BASIS, -1))
+        gate = (self.gates[-1](features) + self.gate_bias)[:, None] + torch.einsum(
+            "bvr,brmxy->bvmxy", basis, by_basis
+        )
+        gated = light[:, None] * gate[:, :, None]
+        shading = self.shading(gated.flatten(0, 2)).squeeze(-1).unflatten(0, (batch, views, 3)).movedim(2, -1)
+        gain = nn.functional.softplus(self.gain(features))
+        return shading, gain

@@ -1,0 +1,104 @@
+"""E_e and E_T: expression distribution and rigid head motion from a few input views (eq. 6, 7)."""
+
+import dataclasses
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from datasets.errors import VrmmError
+from prior.primitives import rotation_from_axis_angle
+
+MIN_IMAGE_SIZE = 32
+"""Four halvings of the encoder's input must leave 2 × 2 texels."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Encoding:
+    """What the encoders say about a frame.
+
+    Attributes:
+        mean, log_variance: [B, E] of the Gaussian expression code.
+        rotation: [B, 3, 3] head→world.
+        translation: [B, 3] metres.
+    """
+
+    mean: Float[Tensor, "B E"]
+    log_variance: Float[Tensor, "B E"]
+    rotation: Float[Tensor, "B 3 3"]
+    translation: Float[Tensor, "B 3"]
+
+    def sample(self, noise: Float[Tensor, "B E"]) -> Float[Tensor, "B E"]:
+        """z_e = mean + noise · sigma, with standard normal ``noise``."""
+        return self.mean + noise * torch.exp(0.5 * self.log_variance)
+
+
+class ViewTrunk(nn.Module):
+    """Images of the input views, stacked along channels, to one feature vector."""
+
+    CHANNELS = (24, 32, 48, 64)
+
+    def __init__(self, views: int, size: int, width: int) -> None:
+        """``size`` is the side to which the images are resampled before the first convolution."""
+        super().__init__()
+        if size < MIN_IMAGE_SIZE:
+            raise VrmmError(f"model.encoder_size={size} is too small for the encoder; use {MIN_IMAGE_SIZE} or more")
+        self.size = size
+        layers: list[nn.Module] = []
+        inputs = 4 * views
+        for channels in self.CHANNELS:
+            layers += [nn.Conv2d(inputs, channels, 3, 2, 1), nn.LeakyReLU(0.2)]
+            inputs, size = channels, (size + 1) // 2
+        self.convolutions = nn.Sequential(*layers)
+        self.linear = nn.Linear(inputs * size * size, width)
+
+    def forward(self, images: Float[Tensor, "B V 3 H W"], masks: Float[Tensor, "B V 1 H W"]) -> Float[Tensor, "B F"]:
+        encoded = torch.sqrt(images.clamp(min=0.0) + 1e-2) - 0.1
+        stacked = torch.cat([encoded, masks], dim=2).flatten(1, 2)
+        if stacked.shape[-1] != self.size or stacked.shape[-2] != self.size:
+            stacked = nn.functional.interpolate(
+                stacked, size=(self.size, self.size), mode="bilinear", antialias=True, align_corners=False
+            )
+        features = self.convolutions(stacked.contiguous(memory_format=torch.channels_last))
+        return nn.functional.leaky_relu(self.linear(features.flatten(1)), 0.2)
+
+
+class ExpressionEncoder(nn.Module):
+    """E_e: mean and log-variance of z_e."""
+
+    def __init__(self, views: int, size: int, expression: int, width: int = 128) -> None:
+        super().__init__()
+        self.trunk = ViewTrunk(views, size, width)
+        self.head = nn.Linear(width, 2 * expression)
+        nn.init.normal_(self.head.weight, std=0.02)
+        with torch.no_grad():
+            self.head.bias[:expression] = 0.0
+            # Start with little noise, so that the decoders first learn to use the code at all.
+            self.head.bias[expression:] = -4.0
+
+    def forward(
+        self, images: Float[Tensor, "B V 3 H W"], masks: Float[Tensor, "B V 1 H W"]
+    ) -> tuple[Float[Tensor, "B E"], Float[Tensor, "B E"]]:
+        mean, log_variance = self.head(self.trunk(images, masks)).chunk(2, dim=1)
+        return mean, log_variance.clamp(-10.0, 4.0)
+
+
+class TransformEncoder(nn.Module):
+    """E_T: rigid head motion, small around the rest pose."""
+
+    TRANSLATION_SCALE = 0.05
+    """Metres per unit of the network."""
+
+    def __init__(self, views: int, size: int, width: int = 128) -> None:
+        super().__init__()
+        self.trunk = ViewTrunk(views, size, width)
+        self.head = nn.Linear(width, 6)
+        nn.init.normal_(self.head.weight, std=0.01)
+        nn.init.zeros_(self.head.bias)
+
+    def forward(
+        self, images: Float[Tensor, "B V 3 H W"], masks: Float[Tensor, "B V 1 H W"]
+    ) -> tuple[Float[Tensor, "B 3 3"], Float[Tensor, "B 3"]]:
+        """(rotation head→world, translation in metres)."""
+        turn, shift = self.head(self.trunk(images, masks)).split(3, dim=1)
+        return rotation_from_axis_angle(turn), self.TRANSLATION_SCALE * shift

@@ -1,0 +1,155 @@
+"""The training objective L_total = L_img + L_reg + L_exp (eq. 9) of one batch."""
+
+import hashlib
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from datasets.batch import FrameBatch
+from prior import losses
+from prior.cameras import CameraBatch
+from prior.encoders import Encoding
+from prior.losses import LossConfig
+from prior.render import RenderConfig, Rendering, render_primitives, view_directions
+from prior.vrmm import VRMM, Geometry
+
+
+def sample_generators(seed: int, step: int, keys: list[str]) -> list[torch.Generator]:
+    """One random stream a sample, a pure function of seed, step and key: the same on any number of ranks."""
+    generators = []
+    for key in keys:
+        digest = hashlib.blake2b(f"{seed}/{step}/{key}".encode(), digest_size=8).digest()
+        generators.append(torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1))
+    return generators
+
+
+class Objective(nn.Module):
+    """Encode, decode, render and compare; returns every term's weighted sum under ``total`` and each by name."""
+
+    def __init__(self, model: VRMM, weights: LossConfig, rendering: RenderConfig) -> None:
+        super().__init__()
+        self.model, self.weights, self.rendering = model, weights, rendering
+
+    def forward(
+        self, batch: FrameBatch, generators: list[torch.Generator], with_consistency: bool
+    ) -> dict[str, Float[Tensor, ""]]:
+        encoding = self.model.encode(batch.input_images, batch.input_masks)
+        z_e = encoding.sample(self._noise(encoding.mean.shape[1], generators, encoding.mean))
+        z_id = self.model.identity_code(batch.subject)
+        light = self._light(batch, encoding.rotation)
+        geometry = self.model.decode_geometry(z_id, z_e)
+        cameras = _target_cameras(batch)
+        directions = view_directions(cameras, encoding.rotation.detach(), encoding.translation.detach())
+        voxels = self.model.decode_color(geometry, directions, light)
+        rendering = render_primitives(
+            geometry.placement, voxels, encoding.rotation, encoding.translation, cameras, self.rendering
+        )
+        terms = self._image_terms(rendering, batch.target_images, batch.target_masks)
+        terms |= self._regularizers(encoding, geometry, z_id, voxels)
+        if with_consistency:
+            terms |= self._consistency(batch, encoding, z_e, z_id, light, generators)
+        return self._weighted(terms)
+
+    def _noise(self, length: int, generators: list[torch.Generator], like: Tensor) -> Tensor:
+        return torch.stack([torch.randn(length, generator=g) for g in generators]).to(like)
+
+    def _light(self, batch: FrameBatch, rotation: Float[Tensor, "B 3 3"]) -> Float[Tensor, "B N 3"]:
+        """The frame's lamps seen from the head as the model believes it is turned."""
+        return self.model.light_sphere.radiance(batch.lamp_directions, batch.lamp_irradiance, rotation.detach())
+
+    def _image_terms(self, rendering: Rendering, images: Tensor, masks: Tensor) -> dict[str, Tensor]:
+        image, alpha = rendering.image.flatten(0, 1), rendering.alpha.flatten(0, 1)
+        target, mask = images.flatten(0, 1), masks.flatten(0, 1)
+        terms = {"l1": losses.photometric(image, target).mean(), "alpha": losses.silhouette(alpha, mask).mean()}
+        if self.weights.perceptual > 0:
+            terms["perceptual"] = losses.structural(image, target).mean()
+        return terms
+
+    def _regularizers(
+        self, encoding: Encoding, geometry: Geometry, z_id: Tensor, voxels: Tensor
+    ) -> dict[str, Tensor]:
+        terms = {
+            "kl": losses.kl_divergence(encoding.mean, encoding.log_variance).mean(),
+            "volume": losses.volume(geometry.scale).mean(),
+            "scale": losses.scale_regularization(geometry.scale, self.weights.shortest).mean(),
+            "identity": (z_id**2).sum(dim=1).mean(),
+        }
+        if self.weights.negative > 0:
+            terms["negative"] = losses.negative_color(voxels)
+        return terms
+
+    def _consistency(
+        self,
+        batch: FrameBatch,
+        encoding: Encoding,
+        z_e: Tensor,
+        z_id: Tensor,
+        light: Tensor,
+        generators: list[torch.Generator],
+    ) -> dict[str, Tensor]:
+        """Eq. 12 and 13 on the first frames of the batch, at the encoder's resolution."""
+        count = max(1, round(self.weights.consistency_share * len(z_e)))
+        z_e, z_id, own_light = z_e[:count], z_id[:count], light[:count]
+        rotation, translation = encoding.rotation[:count].detach(), encoding.translation[:count].detach()
+        other_id, other_light = self._other_conditions(batch.subject[:count], own_light, generators[:count])
+        size = self.model.config.encoder_size
+        inputs = _input_cameras(batch, count).resized(size, size)
+        other = self._render(other_id, z_e, other_light, rotation, translation, inputs)
+        code, _ = self.model.expression_encoder(other.image, other.alpha)
+        terms = {"consistency_code": ((code - z_e) ** 2).sum(dim=1).mean()}
+        if self.weights.consistency_image > 0:
+            cameras = _target_cameras(batch, count, views=1).resized(size, size)
+            again = self._render(z_id, code, own_light, rotation, translation, cameras)
+            target = nn.functional.interpolate(batch.target_images[:count, 0], size=(size, size), mode="area")
+            terms["consistency_image"] = losses.photometric(again.image.flatten(0, 1), target).mean()
+        return terms
+
+    def _other_conditions(
+        self, subject: Tensor, light: Tensor, generators: list[torch.Generator]
+    ) -> tuple[Tensor, Tensor]:
+        """A random other identity j and another light n for every sample.
+
+        The other light is one direction alone or three together, with the total of the sample's own.
+        """
+        subjects, lights = [], []
+        population, directions = len(self.model.subjects), light.shape[1]
+        for own, total, generator in zip(subject.tolist(), light.sum(dim=1), generators, strict=True):
+            offset = int(torch.randint(1, population, (), generator=generator)) if population > 1 else 0
+            subjects.append((own + offset) % population)
+            burning = 1 if float(torch.rand((), generator=generator)) < 0.5 else 3
+            chosen = torch.randperm(directions, generator=generator)[:burning].to(light.device)
+            lights.append(torch.zeros_like(light[0]).index_fill(0, chosen, 1.0 / burning) * total)
+        numbers = torch.tensor(subjects, device=light.device)
+        return self.model.identity_code(numbers), torch.stack(lights)
+
+    def _render(
+        self, z_id: Tensor, z_e: Tensor, light: Tensor, rotation: Tensor, translation: Tensor, cameras: CameraBatch
+    ) -> Rendering:
+        geometry = self.model.decode_geometry(z_id, z_e)
+        voxels = self.model.decode_color(geometry, view_directions(cameras, rotation, translation), light)
+        return render_primitives(geometry.placement, voxels, rotation, translation, cameras, self.rendering)
+
+    def _weighted(self, terms: dict[str, Tensor]) -> dict[str, Tensor]:
+        total = torch.stack([getattr(self.weights, name) * value for name, value in terms.items()]).sum()
+        return {"total": total, **{name: value.detach() for name, value in terms.items()}}
+
+
+def _target_cameras(batch: FrameBatch, count: int | None = None, views: int | None = None) -> CameraBatch:
+    height, width = batch.target_images.shape[-2:]
+    return CameraBatch(
+        world_to_camera=batch.world_to_camera[:count, :views].flatten(0, 1),
+        intrinsics=batch.intrinsics[:count, :views].flatten(0, 1),
+        height=height,
+        width=width,
+    )
+
+
+def _input_cameras(batch: FrameBatch, count: int) -> CameraBatch:
+    height, width = batch.input_images.shape[-2:]
+    return CameraBatch(
+        world_to_camera=batch.input_world_to_camera[:count].flatten(0, 1),
+        intrinsics=batch.input_intrinsics[:count].flatten(0, 1),
+        height=height,
+        width=width,
+    )

@@ -1,0 +1,201 @@
+"""The training loop: load → encode → decode → render → losses → backward → step → log → save."""
+
+import dataclasses
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from datasets.batch import FrameBatch
+from datasets.config import to_yaml
+from datasets.errors import VrmmError
+from datasets.files import atomic_write_json
+from datasets.lightstage.heads import load_head_model
+from datasets.loader import FrameLoader
+from prior.checkpoint import load_checkpoint, save_checkpoint, save_weights
+from prior.distributed import Ranks, initialize_engine
+from prior.objective import Objective, sample_generators
+from prior.preview import write_preview
+from prior.recipe import TrainRecipe
+from prior.runfolder import MetricsLog, RunLock, describe_run, library_versions
+from prior.template import wrap_template
+from prior.vrmm import VRMM
+
+Progress = Callable[[int, int, dict[str, float]], None]
+
+
+def train(recipe: TrainRecipe, folder: Path, ranks: Ranks, progress: Progress | None = None) -> None:
+    """Train to the recipe's last step, continuing from the newest checkpoint in ``folder``.
+
+    Every rank calls this. A finished run returns at once. Ctrl-C and SIGTERM save together and stop.
+
+    Raises:
+        VrmmError: bad data or recipe, or a loss that is not finite (its sample keys are in ``nonfinite.json``).
+        KeyboardInterrupt: after an interrupted run has saved.
+    """
+    if is_complete(folder, recipe.trainer.steps):
+        return
+    if ranks.rank == 0:
+        with RunLock(folder):
+            _train(recipe, folder, ranks, progress)
+    else:
+        _train(recipe, folder, ranks, None)
+
+
+def is_complete(folder: Path, steps: int) -> bool:
+    """Whether ``folder`` holds a run that reached ``steps``."""
+    path = Path(folder) / "complete.json"
+    return path.exists() and f'"step": {steps}' in path.read_text()
+
+
+def _train(recipe: TrainRecipe, folder: Path, ranks: Ranks, progress: Progress | None) -> None:
+    recipe.check_ranks(ranks.world_size)
+    torch.set_num_threads(recipe.trainer.threads)
+    torch.manual_seed(recipe.seed)
+    loader = FrameLoader(recipe.loader, rank=ranks.rank, world_size=ranks.world_size)
+    model = build_model(recipe, loader.subjects)
+    objective = Objective(model, recipe.losses, recipe.render)
+    engine = initialize_engine(objective, recipe, ranks)
+    step = load_checkpoint(engine, folder / "checkpoints")
+    run = TrainingRun(recipe=recipe, folder=folder, engine=engine, model=model, is_main=ranks.rank == 0)
+    if run.is_main:
+        describe_run(folder, to_yaml(recipe), library_versions())
+    run.loop(loader, step, progress)
+
+
+def build_model(recipe: TrainRecipe, subjects: tuple[str, ...]) -> VRMM:
+    """A freshly initialised model; a pure function of the recipe and the subjects' names."""
+    template = wrap_template(load_head_model(recipe.template), recipe.template_resolution)
+    torch.manual_seed(recipe.seed)
+    return VRMM(recipe.model, template, subjects)
+
+
+class StopRequest:
+    """Turns ctrl-C and SIGTERM into a flag that all ranks agree on between two steps."""
+
+    def __init__(self) -> None:
+        self.requested = False
+
+    def install(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._request)
+
+    def _request(self, number: int, frame: FrameType | None) -> None:
+        self.requested = True
+
+    def agreed(self) -> bool:
+        """True on every rank as soon as one rank was asked to stop."""
+        flag = torch.tensor([float(self.requested)])
+        if dist.get_world_size() > 1:
+            dist.all_reduce(flag, op=dist.ReduceOp.MAX)
+        return bool(flag.item())
+
+
+@dataclasses.dataclass(kw_only=True)
+class TrainingRun:
+    """The state of a run between two steps."""
+
+    recipe: TrainRecipe
+    folder: Path
+    engine: Any
+    model: VRMM
+    is_main: bool
+
+    def loop(self, loader: FrameLoader, step: int, progress: Progress | None) -> None:
+        """Run the remaining steps, then write the plain weights."""
+        stop = StopRequest()
+        stop.install()
+        steps, trainer = self.recipe.trainer.steps, self.recipe.trainer
+        log = Log(self.folder, step) if self.is_main else None
+        batches = iter(loader.batches(step))
+        while step < steps:
+            terms = self.step(batches, step)
+            step += 1
+            if step % trainer.log_every == 0 or step == steps:
+                self._guard(terms["total"], step)
+                values = self._mean(terms)
+                if log is not None:
+                    log.write(step, values)
+                if progress is not None:
+                    progress(step, steps, values)
+            stopping = stop.agreed()
+            if step % trainer.checkpoint_every == 0 or step == steps or stopping:
+                save_checkpoint(self.engine, self.folder / "checkpoints", step, trainer.keep_checkpoints)
+                self._save_weights(step)
+            if self.is_main and (step % trainer.preview_every == 0 or step == steps):
+                write_preview(self.model, self.recipe, self.folder, step)
+            if stopping and step < steps:
+                raise KeyboardInterrupt
+        if log is not None:
+            log.close()
+            atomic_write_json(self.folder / "complete.json", {"step": steps})
+
+    def step(self, batches: Iterator[FrameBatch], step: int) -> dict[str, torch.Tensor]:
+        """One optimiser step; returns the terms of the last micro-batch, on the device."""
+        started = time.perf_counter()
+        batch = next(batches)
+        waited = time.perf_counter() - started
+        self._set_rate(step)
+        losses = self.recipe.losses
+        consistency = losses.uses_consistency and step % losses.consistency_every == 0
+        terms: dict[str, torch.Tensor] = {}
+        for part in batch.split(self.recipe.trainer.accumulation):
+            self._last_keys = part.keys
+            generators = sample_generators(self.recipe.seed, step, part.keys)
+            terms = self.engine(part, generators, consistency)
+            self.engine.backward(terms["total"])
+            self.engine.step()
+        terms["seconds"] = torch.tensor(time.perf_counter() - started)
+        terms["data_seconds"] = torch.tensor(waited)
+        return terms
+
+    def _set_rate(self, step: int) -> None:
+        rate = self.recipe.optimizer.rate(step, self.recipe.trainer.steps)
+        for group in self.engine.optimizer.param_groups:
+            group["lr"] = rate * group["lr_scale"]
+
+    def _guard(self, total: torch.Tensor, step: int) -> None:
+        """Stop before weights are spoilt further; NaNs are never zeroed."""
+        if math.isfinite(float(total.detach())):
+            return
+        path = self.folder / f"nonfinite_rank{self.engine.global_rank}.json"
+        atomic_write_json(path, {"step": step, "keys": self._last_keys})
+        raise VrmmError(f"the loss is not finite at step {step}; its samples are listed in {path}; try a lower rate")
+
+    def _mean(self, terms: dict[str, torch.Tensor]) -> dict[str, float]:
+        names = sorted(terms)
+        values = torch.stack([terms[name].detach().float().cpu() for name in names])
+        if dist.get_world_size() > 1:
+            dist.all_reduce(values)
+            values /= dist.get_world_size()
+        return dict(zip(names, values.tolist(), strict=True))
+
+    def _save_weights(self, step: int) -> None:
+        if self.is_main:
+            shards = str(Path(self.recipe.loader.shards).resolve())
+            save_weights(self.model, self.recipe.render, self.folder, step=step, shards=shards)
+
+
+class Log:
+    """metrics.jsonl and TensorBoard events."""
+
+    def __init__(self, folder: Path, resume_step: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._lines = MetricsLog(folder, resume_step)
+        self._events = SummaryWriter(str(folder / "tensorboard"), purge_step=resume_step + 1)
+
+    def write(self, step: int, values: dict[str, float]) -> None:
+        self._lines.write({"step": step, **values})
+        for name, value in values.items():
+            self._events.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        self._lines.close()
+        self._events.close()

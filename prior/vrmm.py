@@ -1,0 +1,230 @@
+"""VRMM: identity, expression, view and light to volumetric primitives (eq. 4, 5)."""
+
+import dataclasses
+import math
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from datasets.errors import VrmmError
+from prior.decoders.appearance import AppearanceDecoder
+from prior.decoders.blocks import CodeStem
+from prior.decoders.identity import IdentityDecoder
+from prior.decoders.mesh import MeshDecoder
+from prior.decoders.opacity import OpacityDecoder
+from prior.decoders.transform import TransformDecoder
+from prior.encoders import Encoding, ExpressionEncoder, TransformEncoder
+from prior.lighting import LightSphere
+from prior.primitives import Placement, TangentGrid, adjust
+from prior.template import Template
+
+
+@dataclasses.dataclass(kw_only=True)
+class VRMMConfig:
+    """Sizes of the model.
+
+    Attributes:
+        primitives: number of primitives K, a square (they sit on a UV grid).
+        voxels: voxels along each side of a primitive.
+        channels: feature channels per level, 4 × 4 first; each level doubles the resolution. The last level may
+            be coarser than the voxels; a linear map fills the block of voxels under each texel.
+        light_channels: channels of the linear light branch per level.
+        light_directions: N_l, directions of the light field.
+        identity, expression: code lengths.
+        encoder_views: number of input views.
+        encoder_size: side in pixels to which encoder inputs are resampled.
+        thickness: half size of a primitive along the normal, metres.
+        detach: stop gradients through concatenated feature maps (off only as the paper's ablation).
+        concatenate: share feature maps between transform, opacity and appearance at all (off as an ablation).
+    """
+
+    primitives: int = 256
+    voxels: int = 8
+    channels: list[int] = dataclasses.field(default_factory=lambda: [64, 64, 48, 32])
+    light_channels: list[int] = dataclasses.field(default_factory=lambda: [32, 32, 32, 32])
+    light_directions: int = 32
+    identity: int = 64
+    expression: int = 32
+    encoder_views: int = 3
+    encoder_size: int = 48
+    thickness: float = 0.012
+    detach: bool = True
+    concatenate: bool = True
+
+    def __post_init__(self) -> None:
+        grid = math.isqrt(self.primitives)
+        if grid * grid != self.primitives or grid < 8 or grid & (grid - 1):
+            raise VrmmError(
+                f"model.primitives={self.primitives} is not the square of a power of two from 8 up; "
+                "use 64, 256, 1024 or 4096"
+            )
+        if len(self.light_channels) != len(self.channels):
+            raise VrmmError("model.light_channels and model.channels must have one entry for each level")
+        if not grid <= self.resolution <= grid * self.voxels or (grid * self.voxels) % self.resolution:
+            raise VrmmError(
+                f"model.channels has {len(self.channels)} levels, so features of {self.resolution}²; for "
+                f"{grid}² primitives of {self.voxels} voxels they must be between {grid}² and {grid * self.voxels}²"
+            )
+        for name in ("voxels", "light_directions", "identity", "expression", "encoder_views"):
+            smallest = {"voxels": 2, "light_directions": 4}.get(name, 1)
+            if getattr(self, name) < smallest:
+                raise VrmmError(f"model.{name}={getattr(self, name)} is too small; use {smallest} or more")
+
+    @property
+    def grid(self) -> int:
+        """Primitives along one side of the UV square."""
+        return math.isqrt(self.primitives)
+
+    @property
+    def resolution(self) -> int:
+        """Side of the last feature maps."""
+        return CodeStem.RESOLUTION * 2 ** (len(self.channels) - 1)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Geometry:
+    """Everything of a head that does not depend on light or camera.
+
+    Attributes:
+        vertices: [B, V, 3] base mesh, head frame, metres.
+        placement: primitives in the head frame.
+        scale: [B, K, 3] relative scales s_p of eq. 11.
+        opacity: [B, K, D, H, W, 1] per metre.
+        features: feature maps of the non-linear appearance branch, one for each level.
+    """
+
+    vertices: Float[Tensor, "B V 3"]
+    placement: Placement
+    scale: Float[Tensor, "B K 3"]
+    opacity: Float[Tensor, "B K D H W 1"]
+    features: list[Tensor]
+
+
+class VRMM(nn.Module):
+    """The volumetric relightable morphable head model.
+
+    ``identity_codes`` are the auto-decoded z_id of the training subjects, in the order of ``subjects``.
+    """
+
+    def __init__(self, config: VRMMConfig, template: Template, subjects: tuple[str, ...]) -> None:
+        super().__init__()
+        self.config, self.subjects = config, subjects
+        self.identity_codes = nn.Embedding(len(subjects), config.identity)
+        nn.init.normal_(self.identity_codes.weight, std=0.5)
+        self.light_sphere = LightSphere(config.light_directions)
+        self.tangent_grid = TangentGrid(template, config.grid, config.thickness)
+        self.register_buffer("template_faces", torch.tensor(template.faces.astype("int64")))
+        self.register_buffer("template_uv", torch.tensor(template.uv))
+        self.register_buffer("template_landmarks", torch.tensor(template.landmarks))
+        self.expression_encoder = ExpressionEncoder(config.encoder_views, config.encoder_size, config.expression)
+        self.transform_encoder = TransformEncoder(config.encoder_views, config.encoder_size)
+        self._build_decoders(torch.tensor(template.vertices))
+
+    def _build_decoders(self, template_vertices: Float[Tensor, "V 3"]) -> None:
+        config = self.config
+        channels, grid_levels = config.channels, int(math.log2(config.grid // CodeStem.RESOLUTION)) + 1
+        transform = [*channels[:grid_levels], *([0] * (len(channels) - grid_levels))]
+        share = 1 if config.concatenate else 0
+        to_transform = [share * 2 * c for c in channels]
+        to_opacity = [share * (t + c) for t, c in zip(transform, channels, strict=True)]
+        self.mesh_decoder = MeshDecoder(template_vertices, config.identity, config.expression)
+        self.identity_decoder = IdentityDecoder(config.identity, channels)
+        self.transform_decoder = TransformDecoder(
+            config.identity, config.expression, channels[:grid_levels], to_transform
+        )
+        self.opacity_decoder = OpacityDecoder(config.expression, channels, to_opacity, config.grid, config.voxels)
+        self.appearance_decoder = AppearanceDecoder(
+            config.expression,
+            config.light_directions,
+            channels,
+            config.light_channels,
+            to_opacity,
+            config.grid,
+            config.voxels,
+        )
+
+    def encode(
+        self, images: Float[Tensor, "B V 3 H W"], masks: Float[Tensor, "B V 1 H W"]
+    ) -> Encoding:
+        """Expression distribution and head pose of frames from their input views (eq. 6, 7).
+
+        ``images`` are linear radiance, premultiplied by ``masks``.
+        """
+        mean, log_variance = self.expression_encoder(images, masks)
+        rotation, translation = self.transform_encoder(images, masks)
+        return Encoding(mean=mean, log_variance=log_variance, rotation=rotation, translation=translation)
+
+    def identity_code(self, subject: Int[Tensor, "B"]) -> Float[Tensor, "B I"]:
+        """z_id of training subjects by number."""
+        return self.identity_codes(subject)
+
+    def decode_geometry(self, z_id: Float[Tensor, "B I"], z_e: Float[Tensor, "B E"]) -> Geometry:
+        """Mesh, placement and opacity, and the feature maps that colour is made from."""
+        vertices = self.mesh_decoder(z_id, z_e)
+        to_opacity, to_appearance = self.identity_decoder(z_id)
+        transform, opacity, appearance = self._trunks(z_id, z_e, to_opacity, to_appearance)
+        placement, scale = adjust(
+            self.tangent_grid(vertices), self.transform_decoder.finish(transform), self.tangent_grid.half_size
+        )
+        return Geometry(
+            vertices=vertices,
+            placement=placement,
+            scale=scale,
+            opacity=self.opacity_decoder.finish(opacity),
+            features=appearance,
+        )
+
+    def _trunks(
+        self, z_id: Tensor, z_e: Tensor, to_opacity: list[Tensor], to_appearance: list[Tensor]
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """The three interconnected branches, level by level: each sees the others' maps, detached."""
+        transform = self.transform_decoder.start(z_id, z_e)
+        opacity = self.opacity_decoder.stem(z_e)
+        appearance = [self.appearance_decoder.start(z_e)]
+        transform_blocks = list(self.transform_decoder.blocks)
+        for level, (opacity_block, appearance_block) in enumerate(
+            zip(self.opacity_decoder.blocks, self.appearance_decoder.blocks, strict=True)
+        ):
+            geometry = [transform] if level <= len(transform_blocks) else []
+            for_transform = self._concatenated(transform, opacity, appearance[level])
+            for_opacity = self._concatenated(opacity, *geometry, appearance[level])
+            for_appearance = self._concatenated(appearance[level], *geometry, opacity)
+            if level < len(transform_blocks):
+                transform = transform_blocks[level](for_transform)
+            elif level == len(transform_blocks):
+                transform = for_transform
+            opacity = opacity_block(for_opacity, to_opacity[level])
+            appearance.append(appearance_block(for_appearance, to_appearance[level]))
+        if len(transform_blocks) == len(appearance) - 1:
+            transform = self._concatenated(transform, opacity, appearance[-1])
+        return transform, opacity, appearance
+
+    def _concatenated(self, own: Tensor, *others: Tensor) -> Tensor:
+        if not self.config.concatenate:
+            return own
+        shared = [other.detach() for other in others] if self.config.detach else list(others)
+        return torch.cat([own, *shared], dim=1)
+
+    def decode_color(
+        self,
+        geometry: Geometry,
+        view_direction: Float[Tensor, "B V 3"],
+        light: Float[Tensor, "B N 3"],
+    ) -> Float[Tensor, "B V K D H W 4"]:
+        """Voxels (linear RGB radiance, opacity per metre) of every view of a frame.
+
+        Args:
+            view_direction: unit vectors from the head to the cameras, head frame.
+            light: incoming radiance of the light field, head frame (``light_sphere.radiance``).
+        """
+        branch = self.appearance_decoder.light(light, geometry.features)
+        shading, gain = self.appearance_decoder.finish(branch, geometry.features[-1], view_direction)
+        color = shading * gain[:, None]
+        opacity = geometry.opacity[:, None].expand(*color.shape[:-1], 1)
+        return torch.cat([color, opacity], dim=-1)
+
+    def description(self) -> dict[str, Any]:
+        """What is needed beside the weights to build the same model again."""
+        return {"config": dataclasses.asdict(self.config), "subjects": list(self.subjects)}
