@@ -83,10 +83,18 @@ def encode_mask(mask: Float[np.ndarray, "H W"]) -> bytes:
 
 def decode_mask(data: bytes, what: str = "a mask") -> Float[np.ndarray, "H W"]:
     """An 8- or 16-bit PNG to float32 coverage in [0, 1]. Raises VrmmError for bytes that are no PNG."""
+    return coverage(decode_stored_mask(data, what))
+
+
+def decode_stored_mask(data: bytes, what: str = "a mask") -> np.ndarray:
+    """The stored values [H, W] of a mask, uint8 or uint16, before ``coverage``. Raises as ``decode_mask``."""
     import cv2
 
-    flags = cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
-    stored = _decode(data, "png", flags, what)
+    return _decode(data, "png", cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION, what)
+
+
+def coverage(stored: np.ndarray) -> Float[np.ndarray, "H W"]:
+    """Stored mask values (uint8 or uint16) as float32 in [0, 1]."""
     return np.multiply(stored, np.float32(1.0 / np.iinfo(stored.dtype).max), dtype=np.float32)
 
 

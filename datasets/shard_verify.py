@@ -1,0 +1,234 @@
+"""Finding and naming every damage of a folder of shards."""
+
+import dataclasses
+import os
+import tarfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from datasets.capture import CaptureInfo
+from datasets.errors import VrmmError
+from datasets.files import sha256_of
+from datasets.folder import CAPTURE, read_capture_info
+from datasets.frames import LIGHT, META, frame_from_members
+from datasets.manifest import MANIFEST, Manifest, Shard, read_manifest
+from datasets.shard_build import BLOCK, Progress
+
+_CHUNK = 1 << 20
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Problem:
+    """One finding: ``file`` of the folder, the sample key and member extension where it is of one, and what it is."""
+
+    file: str
+    message: str
+    key: str | None = None
+    member: str | None = None
+
+    def __str__(self) -> str:
+        where = ", ".join(text for text in (self.key and f"sample {self.key}", self.member) if text)
+        return f"{self.file}: {where + ': ' if where else ''}{self.message}"
+
+
+def verify_shards(folder: Path | str, progress: Progress | None = None) -> list[Problem]:
+    """Read every byte of the shards in ``folder`` and compare it with the manifest, the tar headers and the capture.
+
+    Args:
+        folder: with ``capture.json``, ``manifest.json`` and tars.
+        progress: called with (bytes checked, bytes in all).
+
+    Returns:
+        Every problem, by shard; empty when all is well. A folder without manifest is a problem, not an error.
+    """
+    folder = Path(folder)
+    try:
+        info, manifest = read_capture_info(folder), read_manifest(folder)
+    except VrmmError as error:
+        return [Problem(file=MANIFEST, message=str(error))]
+    problems = list(_folder_problems(folder, info, manifest))
+    total, done = sum(shard.bytes for shard in manifest.shards), 0
+    for shard in manifest.shards:
+        problems += _ShardCheck(folder, shard, info).problems()
+        done += shard.bytes
+        if progress is not None:
+            progress(done, total)
+    return problems
+
+
+def _folder_problems(folder: Path, info: CaptureInfo, manifest: Manifest) -> Iterator[Problem]:
+    if manifest.capture != info.name:
+        yield Problem(file=MANIFEST, message=f"is of capture {manifest.capture}, but {CAPTURE} is of {info.name}")
+    elif sha256_of(folder / CAPTURE) != manifest.capture_sha256:
+        yield Problem(file=CAPTURE, message="was changed after the shards were built")
+    listed = [shard.name for shard in manifest.shards]
+    for name in sorted({name for name in listed if listed.count(name) > 1}):
+        yield Problem(file=MANIFEST, message=f"lists {name} twice")
+    for path in sorted(folder.glob("*.tar")):
+        if path.name not in listed:
+            yield Problem(file=path.name, message=f"is not listed in {MANIFEST}")
+    home: dict[str, str] = {}
+    for shard in manifest.shards:
+        for key in shard.keys:
+            if key in home:
+                yield Problem(file=shard.name, key=key, message=f"duplicate key, it is also in {home[key]}")
+            home[key] = shard.name
+
+
+@dataclasses.dataclass(frozen=True)
+class _Member:
+    """A member as the manifest lists it or as the tar holds it; ``crc32`` is None where the data are cut off."""
+
+    key: str
+    extension: str
+    offset: int
+    size: int
+    crc32: int | None
+
+    @property
+    def name(self) -> str:
+        return f"{self.key}.{self.extension}"
+
+
+class _ShardCheck:
+    """Compares one tar with its manifest record."""
+
+    def __init__(self, folder: Path, shard: Shard, info: CaptureInfo) -> None:
+        self._path, self._shard, self._info = folder / shard.name, shard, info
+        self._listed = {member.name: member for member in _listed_members(shard)}
+        self._garbled: set[int] = set()  # positions of unreadable headers
+        self._length = 0
+
+    def problems(self) -> list[Problem]:
+        try:
+            self._length = self._path.stat().st_size
+            with open(self._path, "rb") as file:
+                found = list(self._walk(file.fileno()))
+                problems = [*self._truncation(), *self._member_problems(file.fileno(), found)]
+                problems += self._description_problems(file.fileno(), found)
+            if not problems and sha256_of(self._path) != self._shard.sha256:
+                problems = [self._problem("bytes outside its members differ from what was written")]
+        except FileNotFoundError:
+            return [self._problem("is missing")]
+        except OSError as error:
+            return [self._problem(f"cannot be read ({error.strerror})")]
+        return problems
+
+    def _problem(self, message: str, member: _Member | None = None) -> Problem:
+        key, extension = (member.key, member.extension) if member else (None, None)
+        return Problem(file=self._shard.name, message=message, key=key, member=extension)
+
+    def _walk(self, file: int) -> Iterator[_Member]:
+        """The members that the tar's own headers describe; past a garbled header the manifest leads on."""
+        headers = sorted(member.offset - BLOCK for member in self._listed.values())
+        position = 0
+        while position + BLOCK <= self._length:
+            try:
+                header = tarfile.TarInfo.frombuf(os.pread(file, BLOCK, position), "utf-8", "surrogateescape")
+            except tarfile.HeaderError:
+                later = [start for start in headers if start > position]
+                if position in headers:
+                    self._garbled.add(position)
+                if not later:
+                    return  # the end of the archive
+                position = later[0]
+                continue
+            offset = position + BLOCK
+            key, _, extension = header.name.partition(".")
+            yield _Member(key, extension, offset, header.size, _crc32(file, offset, header.size))
+            position = offset + -(-header.size // BLOCK) * BLOCK
+
+    def _truncation(self) -> Iterator[Problem]:
+        if self._length >= self._shard.bytes:
+            return
+        lost = [member for member in self._listed.values() if member.offset + member.size > self._length]
+        samples = len({member.key for member in lost})
+        first = min(lost, key=lambda member: member.offset, default=None)
+        message = f"truncated to {self._length} of {self._shard.bytes} bytes: "
+        message += f"{len(lost)} members of {samples} samples lost"
+        yield self._problem(message + (" from here on" if first else ""), first)
+
+    def _member_problems(self, file: int, found: list[_Member]) -> Iterator[Problem]:
+        by_name: dict[str, list[_Member]] = {}
+        for member in found:
+            by_name.setdefault(member.name, []).append(member)
+        if found and not self._listed.keys() & by_name.keys():
+            yield self._problem(f"holds none of the samples that {MANIFEST} lists, but {found[0].key} and others")
+            return
+        for name, members in by_name.items():
+            if name not in self._listed:
+                yield self._problem(f"is not listed in {MANIFEST}", members[0])
+            elif len(members) > 1:
+                yield self._problem("duplicate member", members[1])
+        for member in self._listed.values():
+            for message in self._compare(file, member, by_name.get(member.name, [])):
+                yield self._problem(message, member)
+        if self._length > self._shard.bytes:
+            yield self._problem(f"has {self._length - self._shard.bytes} bytes more than were written")
+
+    def _compare(self, file: int, listed: _Member, found: list[_Member]) -> Iterator[str]:
+        if listed.offset + listed.size > self._length:
+            return  # counted by _truncation
+        if listed.offset - BLOCK in self._garbled:
+            yield "its tar header is damaged; readers of the plain tar lose it"
+            if _crc32(file, listed.offset, listed.size) != listed.crc32:
+                yield "its data are damaged (the checksum differs)"
+        elif not found:
+            yield f"missing member, {MANIFEST} lists it"
+        elif (found[0].size, found[0].crc32) != (listed.size, listed.crc32):
+            yield "damaged (the checksum differs)"
+        elif found[0].offset != listed.offset:
+            yield f"lies at byte {found[0].offset}, but {MANIFEST} says {listed.offset}"
+
+    def _description_problems(self, file: int, found: list[_Member]) -> Iterator[Problem]:
+        """Samples whose own description contradicts the manifest."""
+        intact = {m.name: m for m in found if (listed := self._listed.get(m.name)) and listed.crc32 == m.crc32}
+        for key, subject, held_out, number in zip(
+            self._shard.keys, self._shard.subject, self._shard.held_out, self._shard.layout, strict=True
+        ):
+            absent = [member for member in (META, LIGHT) if member not in self._shard.layouts[number]]
+            for member in absent:
+                yield Problem(file=self._shard.name, key=key, member=member, message="missing member")
+            parts = [intact.get(f"{key}.{member}") for member in (META, LIGHT)]
+            if not absent and all(parts):
+                data = {part.extension: os.pread(file, part.size, part.offset) for part in parts if part}
+                for message in self._contradictions(key, int(subject), int(held_out), data):
+                    yield Problem(file=self._shard.name, key=key, member=META, message=message)
+
+    def _contradictions(self, key: str, subject: int, held_out: int, data: dict[str, bytes]) -> Iterator[str]:
+        try:
+            frame = frame_from_members(data, f"sample {key}")
+        except VrmmError as error:
+            yield str(error)
+            return
+        if frame.key != key:
+            yield f"describes frame {frame.key}"
+        names = self._info.subjects
+        if not 0 <= subject < len(names) or names[subject] != frame.subject:
+            yield f"is of subject {frame.subject}, but {MANIFEST} says number {subject}"
+        if held_out != int(frame.split != "train"):
+            yield f"is of split {frame.split}, but {MANIFEST} says held_out {held_out}"
+        if len(frame.light.positions) > self._shard.lamps:
+            yield f"has {len(frame.light.positions)} lamps, but {MANIFEST} says {self._shard.lamps} at most"
+
+
+def _listed_members(shard: Shard) -> Iterator[_Member]:
+    row = 0
+    for key, number in zip(shard.keys, shard.layout, strict=True):
+        for extension in shard.layouts[number]:
+            yield _Member(key, extension, int(shard.offset[row]), int(shard.size[row]), int(shard.crc32[row]))
+            row += 1
+
+
+def _crc32(file: int, offset: int, size: int) -> int | None:
+    """The checksum of a range of a file, or None where the file ends within it."""
+    value = 0
+    for start in range(offset, offset + size, _CHUNK):
+        data = os.pread(file, min(_CHUNK, offset + size - start), start)
+        if len(data) < min(_CHUNK, offset + size - start):
+            return None
+        value = zlib.crc32(data, value)
+    return value
+
+
