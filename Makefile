@@ -28,6 +28,7 @@ help: ## Show this list
 	@echo "Variables: PYTHON=python3.12 (for setup), OUT=folder and HEAD_MODEL=path (for demo), ARGS='…' (for pytest)"
 
 setup: $(STAMP) ## Make .venv and install everything into it (instant when it is up to date)
+	@[[ "$(MAKECMDGOALS)" != setup ]] || echo "vrmm setup: .venv is up to date"
 
 $(STAMP): pyproject.toml
 	@echo "vrmm setup: checking Python"
@@ -46,11 +47,11 @@ $(STAMP): pyproject.toml
 			{ echo "error: $(PYTHON) cannot make a virtual environment; on Debian and Ubuntu: apt-get install python3-venv" >&2; \
 				exit 1; }; }
 	@echo "vrmm setup: updating pip"
-	@"$(IN_VENV)" -m pip install --quiet --upgrade pip
+	@"$(IN_VENV)" -m pip install --quiet --quiet --upgrade pip
 	@echo "vrmm setup: installing vrmm and its libraries into .venv (some minutes; details in .venv/install.log)"
 	@set -o pipefail; "$(IN_VENV)" -m pip install --progress-bar off -e '.[dev]' 2>&1 | tee "$(VENV)/install.log" | \
-		{ grep --line-buffered -E '^(Collecting|Building wheel|Installing collected|ERROR|error)' || true; } | \
-		{ cut -c 1-100 || true; } || \
+		while IFS= read -r line; do case "$$line" in Collecting*|Building*|Installing*|ERROR*|error*) \
+			echo "  $${line:0:100}";; esac; done || \
 		{ tail -n 30 "$(VENV)/install.log" >&2; \
 			echo "error: the installation failed, see .venv/install.log; run make setup again to retry" >&2; exit 1; }
 	@touch "$(STAMP)"

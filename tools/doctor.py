@@ -167,22 +167,22 @@ def check_slurm() -> Finding:
 
 def check_disk(folder: Path) -> Finding:
     """Room for a demo, and permission to write."""
+    folder = next(path for path in (folder.resolve(), *folder.resolve().parents) if path.exists())
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             free = shutil.disk_usage(folder).free / GIB
     except OSError as error:
         return Finding(
             name="Disk",
             status=Status.PROBLEM,
-            detail=f"cannot write to {folder.resolve()}: {error.strerror}",
+            detail=f"cannot write to {folder}: {error.strerror}",
             remedy="change its permissions, or name another folder with --out",
         )
     status = Status.OK if free >= 5 else Status.WARNING if free >= 1 else Status.PROBLEM
     return Finding(
         name="Disk",
         status=status,
-        detail=f"{free:.1f} GiB free in {folder.resolve()}",
+        detail=f"{free:.1f} GiB free in {folder}",
         remedy="" if status is Status.OK else "free some space: a demo writes up to 2 GiB",
     )
 

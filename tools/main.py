@@ -80,14 +80,20 @@ def build_app(commands: Sequence[Command], chosen: str | None, debug: bool = Fal
     return app
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(importlib.metadata.version("vrmm"))
+        raise typer.Exit
+
+
 def _options(
-    version: Annotated[bool, typer.Option("--version", is_eager=True, help="Print the version and exit.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and exit.")
+    ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks instead of one-line errors.")] = False,
 ) -> None:
     """A volumetric relightable morphable head model: capture, training, evaluation and personal avatars."""
-    if version:
-        print(importlib.metadata.version("vrmm"))
-        raise typer.Exit
+    # Both have been dealt with by the time this runs: they are here for parsing and for the help.
 
 
 def _never_called() -> None:
