@@ -1,0 +1,77 @@
+"""``vrmm shards``: a capture as WebDataset tars, and whether they are still what was written."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from datasets.capture import CaptureInfo
+from datasets.folder import FolderCapture, read_capture_info
+from datasets.manifest import Manifest, read_manifest
+from datasets.shards import build_shards, verify_shards
+from tools.console import console, progress_bar
+
+app = typer.Typer()
+
+Folder = Annotated[Path, typer.Argument(help="Folder with shards, capture.json and manifest.json.")]
+
+
+@app.command()
+def build(
+    capture: Annotated[Path, typer.Argument(help="Folder of a capture: capture.json and frames/.")],
+    out: Annotated[Path, typer.Option(help="Folder for the shards.")],
+    samples_per_shard: Annotated[int, typer.Option(help="Frames in one tar.")] = 64,
+) -> None:
+    """Write a capture as shards; run again after an interruption to continue."""
+    with progress_bar("frames") as report:
+        manifest = build_shards(FolderCapture(capture), out, samples_per_shard=samples_per_shard, progress=report)
+    print(f"{out}: {_counts(manifest)}")
+
+
+@app.command()
+def verify(folder: Folder) -> None:
+    """Read every byte and print one line per problem; status 1 if there is any."""
+    with progress_bar("bytes") as report:
+        problems = verify_shards(folder, report)
+    for problem in problems:
+        print(" ".join(str(problem).split()))
+    if problems:
+        raise typer.Exit(1)
+    print(f"{folder}: {_counts(read_manifest(folder))}, all as written")
+
+
+@app.command()
+def info(folder: Folder) -> None:
+    """Describe a folder of shards from its manifest."""
+    description, manifest = read_capture_info(folder), read_manifest(folder)
+    table = Table(show_header=False, box=None)
+    for name, text in _facts(description, manifest):
+        table.add_row(name, text)
+    console.print(table)
+
+
+def _counts(manifest: Manifest) -> str:
+    frames = sum(shard.samples for shard in manifest.shards)
+    size = sum(shard.bytes for shard in manifest.shards)
+    return f"{frames} frames in {len(manifest.shards)} shards, {size / 1e6:.1f} MB"
+
+
+def _facts(description: CaptureInfo, manifest: Manifest) -> list[tuple[str, str]]:
+    shards, cameras = manifest.shards, description.cameras
+    sizes = sorted({(camera.width, camera.height) for camera in cameras})
+    held_out_frames = sum(int(shard.held_out.sum()) for shard in shards)
+    held_out_subjects = sum(description.subject_splits[subject] != "train" for subject in description.subjects)
+    held_out_cameras = sum(camera.split != "train" for camera in cameras)
+    encoding = description.encoding
+    return [
+        ("capture", description.name),
+        ("licence", description.licence),
+        ("shards", _counts(manifest)),
+        ("subjects", f"{len(description.subjects)}, {held_out_subjects} held out"),
+        ("frames", f"{sum(shard.samples for shard in shards)}, {held_out_frames} held out"),
+        ("cameras", f"{len(cameras)}, {held_out_cameras} held out"),
+        ("image size", ", ".join(f"{width}x{height}" for width, height in sizes)),
+        ("encoding", f"{encoding.transfer}, {encoding.bits} bits"),
+        ("lamps", f"{len(description.light_positions)} in the rig, at most {max(s.lamps for s in shards)} burn"),
+    ]
