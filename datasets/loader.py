@@ -212,7 +212,7 @@ class FrameLoader:
                     raise
                 damages.append(damage)
                 continue
-            batch.subject[row] = self._subject_number[self.shards.subject[sample]]
+            batch.subject[row] = int(self._subject_number[self.shards.subject[sample]])
             return damages
         raise VrmmError(
             f"{len(damages)} samples in a row cannot be read, the last: {damages[-1]}; is the storage still there?"

@@ -99,7 +99,7 @@ class SampleOrder:
 
     def _block_order(self, epoch: int, number: int) -> Int[np.ndarray, "n"]:
         shards = self._shards(epoch)[0][number]
-        samples = np.concatenate([np.arange(self._first[s], self._first[s] + self._counts[s]) for s in shards])
+        samples = np.concatenate([self._first[shard] + np.arange(int(self._counts[shard])) for shard in shards])
         return samples[permutation(len(samples), self._seed, epoch, _SAMPLES, number)]
 
 

@@ -155,7 +155,7 @@ def _write_shard(capture: Capture, frames: Sequence[Frame], path: Path) -> Shard
     hashed = _Hashed()
 
     def write(file: IO[bytes]) -> None:
-        from webdataset import TarWriter
+        from webdataset.writer import TarWriter
 
         hashed.file = file
         with TarWriter(hashed, encoder=False, mtime=0, user="vrmm", group="vrmm", compress=False) as tar:
