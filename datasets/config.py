@@ -41,6 +41,15 @@ def load_config(schema: type[T], path: Path | str | None = None, overrides: Sequ
     return _build(schema, config, layers[-1][0] if layers else "defaults")
 
 
+def find_recipe(path: Path | str) -> Path:
+    """``path`` itself, or, where that does not exist, the file of that name that ships with vrmm.
+
+    So ``configs/prior/demo.yaml`` is found from any working directory, in a checkout and in an installed wheel.
+    """
+    shipped = Path(__file__).resolve().parent.parent / path
+    return shipped if shipped.is_file() and not Path(path).is_file() else Path(path)
+
+
 def to_dict(config: Any) -> dict[str, Any]:
     """A config dataclass as plain nested dictionaries, ready for YAML or JSON."""
     return OmegaConf.to_container(OmegaConf.structured(config), enum_to_str=True)  # type: ignore[return-value]
@@ -74,6 +83,7 @@ def _build(schema: type[T], config: Any, origin: str) -> T:
 
 
 def _read_yaml(path: Path) -> tuple[str, DictConfig]:
+    path = find_recipe(path)
     if not path.is_file():
         raise VrmmError(f"recipe {path} does not exist; recipes that ship with vrmm lie in configs/")
     try:
@@ -95,7 +105,7 @@ def _parse_override(text: str) -> tuple[str, DictConfig]:
         raise VrmmError(f"override {text!r} cannot be read: {_first_line(error)}") from error
 
 
-def _check_keys(schema: type, values: Any, origin: str, prefix: str = "") -> None:
+def _check_keys(schema: Any, values: Any, origin: str, prefix: str = "") -> None:
     if not isinstance(values, dict):
         if dataclasses.is_dataclass(schema) and values is not None:
             raise VrmmError(f"{origin}: {prefix.rstrip('.')} is a section of keys, not {values!r}")
