@@ -1,20 +1,23 @@
 """``raymarch``: the one name of the operation; the backends behind it agree on values and gradients."""
 
+import functools
+import warnings
 from collections.abc import Callable
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from datasets.errors import VrmmError
-from prior.raymarch import reference
+from prior.raymarch import cpu, reference
 from prior.raymarch.scene import Scene
 
-_BACKENDS: dict[str, Callable[[Scene], Tensor]] = {"reference": reference.march}
+_BACKENDS: dict[str, Callable[[Scene], Tensor]] = {"cpu": cpu.march, "reference": reference.march}
 
 
 def available_backends() -> tuple[str, ...]:
-    """Names that ``raymarch(backend=...)`` accepts and that work on this machine."""
-    return tuple(_BACKENDS)
+    """Names that ``raymarch(backend=...)`` accepts and that work on this machine (builds the CPU kernel)."""
+    return ("reference",) if _cpu_problem() else ("cpu", "reference")
 
 
 def raymarch(
@@ -82,7 +85,32 @@ def raymarch(
 
 def _backend(name: str, scene: Scene) -> Callable[[Scene], Tensor]:
     if name == "auto":
-        return reference.march
+        return _automatic(scene)
     if name not in _BACKENDS:
         raise VrmmError(f"raymarch: unknown backend {name!r}; choose auto, {', '.join(_BACKENDS)}")
     return _BACKENDS[name]
+
+
+def _automatic(scene: Scene) -> Callable[[Scene], Tensor]:
+    if scene.voxels.device.type != "cpu" or scene.voxels.dtype != torch.float32:
+        return reference.march
+    if not _cpu_problem():
+        return cpu.march
+    _warn_once()
+    return reference.march
+
+
+@functools.cache
+def _cpu_problem() -> str:
+    """Why the CPU kernel cannot be used; empty if it can. Asked once a process."""
+    try:
+        cpu.kernel()
+    except VrmmError as error:
+        return str(error)
+    return ""
+
+
+@functools.cache
+def _warn_once() -> None:
+    text = f"raymarch uses the slow reference backend because {_cpu_problem()}"
+    warnings.warn(text, RuntimeWarning, stacklevel=4)
