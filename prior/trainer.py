@@ -19,6 +19,7 @@ from datasets.files import atomic_write_json
 from datasets.lightstage.heads import load_head_model
 from datasets.loader import FrameLoader
 from prior.checkpoint import load_checkpoint, save_checkpoint, save_weights
+from prior.encoders import MIN_IMAGE_SIZE
 from prior.distributed import Ranks, initialize_engine
 from prior.objective import Objective, sample_generators
 from prior.preview import write_preview
@@ -59,6 +60,7 @@ def _train(recipe: TrainRecipe, folder: Path, ranks: Ranks, progress: Progress |
     torch.set_num_threads(recipe.trainer.threads)
     torch.manual_seed(recipe.seed)
     loader = FrameLoader(recipe.loader, rank=ranks.rank, world_size=ranks.world_size)
+    check_data(recipe, loader)
     model = build_model(recipe, loader.subjects)
     objective = Objective(model, recipe.losses, recipe.render)
     engine = initialize_engine(objective, recipe, ranks)
@@ -67,6 +69,18 @@ def _train(recipe: TrainRecipe, folder: Path, ranks: Ranks, progress: Progress |
     if run.is_main:
         describe_run(folder, to_yaml(recipe), library_versions())
     run.loop(loader, step, progress)
+
+
+def check_data(recipe: TrainRecipe, loader: FrameLoader) -> None:
+    """Raises VrmmError where the shards cannot feed the recipe's model."""
+    views, size = len(loader.input_cameras), loader.image_shape
+    if views != recipe.model.encoder_views:
+        raise VrmmError(
+            f"the loader gives {views} input views but model.encoder_views={recipe.model.encoder_views}; "
+            "name as many loader.input_cameras"
+        )
+    if min(size) < MIN_IMAGE_SIZE:
+        raise VrmmError(f"images of {size[0]}×{size[1]} are smaller than the encoder needs ({MIN_IMAGE_SIZE} pixels)")
 
 
 def build_model(recipe: TrainRecipe, subjects: tuple[str, ...]) -> VRMM:
@@ -145,7 +159,9 @@ class TrainingRun:
         losses = self.recipe.losses
         consistency = losses.uses_consistency and step % losses.consistency_every == 0
         terms: dict[str, torch.Tensor] = {}
-        for part in batch.split(self.recipe.trainer.accumulation):
+        size = len(batch) // self.recipe.trainer.accumulation
+        for start in range(0, len(batch), size):
+            part = batch.rows(start, start + size)
             self._last_keys = part.keys
             generators = sample_generators(self.recipe.seed, step, part.keys)
             terms = self.engine(part, generators, consistency)

@@ -1,0 +1,112 @@
+"""The model's promises: linear light, detached sharing, sizes that are checked, codes that matter."""
+
+import pytest
+import torch
+
+from datasets.errors import VrmmError
+from prior.cameras import CameraBatch
+from prior.render import RenderConfig, render_head
+from prior.vrmm import VRMMConfig
+from tests.prior.small_model import SMALL, camera_at, small_model
+
+RENDER = RenderConfig(step=0.006, radius=0.16, backend="reference")
+
+
+def voxels_under(model, light):
+    torch.manual_seed(1)
+    z_id, z_e = torch.randn(1, SMALL.identity), torch.randn(1, SMALL.expression)
+    geometry = model.decode_geometry(z_id, z_e)
+    view = torch.tensor([[[0.0, 0.0, 1.0]]])
+    return model.decode_color(geometry, view, light)
+
+
+def image_under(model, light):
+    torch.manual_seed(1)
+    z_id, z_e = torch.randn(1, SMALL.identity), torch.randn(1, SMALL.expression)
+    cameras = CameraBatch.stack([camera_at(0.3)])
+    pose = torch.eye(3)[None], torch.zeros(1, 3)
+    return render_head(model, z_id, z_e, light, *pose, cameras, RENDER).image
+
+
+def test_image_is_exactly_linear_in_the_light():
+    model = small_model()
+    generator = torch.Generator().manual_seed(3)
+    first = torch.rand(1, SMALL.light_directions, 3, generator=generator)
+    second = torch.rand(1, SMALL.light_directions, 3, generator=generator)
+    together = image_under(model, 0.7 * first + 2.5 * second)
+    apart = 0.7 * image_under(model, first) + 2.5 * image_under(model, second)
+    # float32 sums of some hundred terms: 1e-6 of the largest value, a decade inside the promised 1e-5
+    assert (together - apart).abs().max() <= 1e-5 * together.abs().max()
+    assert together.abs().max() > 1e-3
+
+
+def test_no_light_is_black_and_red_light_gives_red_alone():
+    model = small_model()
+    dark = torch.zeros(1, SMALL.light_directions, 3)
+    assert image_under(model, dark).abs().max() == 0.0
+    red = dark.clone()
+    red[..., 0] = 1.0
+    image = image_under(model, red)
+    assert image[:, :, 0].abs().max() > 1e-3
+    assert image[:, :, 1:].abs().max() == 0.0
+
+
+def test_light_of_each_sample_colours_that_sample_alone():
+    model = small_model()
+    z_id, z_e = torch.randn(2, SMALL.identity), torch.randn(2, SMALL.expression)
+    view = torch.tensor([[[0.0, 0.0, 1.0]]]).expand(2, 1, 3)
+    light = torch.rand(2, SMALL.light_directions, 3)
+    both = model.decode_color(model.decode_geometry(z_id, z_e), view, light)
+    alone = model.decode_color(model.decode_geometry(z_id[1:], z_e[1:]), view[1:], light[1:])
+    torch.testing.assert_close(both[1:], alone, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("detach", [True, False])
+def test_detach_stops_opacity_gradients_from_reaching_the_transform_branch(detach):
+    model = small_model(detach=detach)
+    geometry = model.decode_geometry(torch.randn(1, SMALL.identity), torch.randn(1, SMALL.expression))
+    light = torch.ones(1, SMALL.light_directions, 3)
+    voxels = model.decode_color(geometry, torch.tensor([[[0.0, 0.0, 1.0]]]), light)
+    voxels[..., 3].sum().backward()
+    gradient = model.transform_decoder.blocks[0].convolution.weight.grad
+    reached = gradient is not None and bool(gradient.abs().max() > 0)
+    assert reached is not detach
+
+
+def test_concatenation_feeds_the_transform_branch_into_opacity():
+    model = small_model()
+    z_id, z_e = torch.randn(1, SMALL.identity), torch.randn(1, SMALL.expression)
+    light, view = torch.ones(1, SMALL.light_directions, 3), torch.tensor([[[0.0, 0.0, 1.0]]])
+    before = model.decode_color(model.decode_geometry(z_id, z_e), view, light)[..., 3]
+    with torch.no_grad():
+        model.transform_decoder.stem.linear.bias += 1.0
+    after = model.decode_color(model.decode_geometry(z_id, z_e), view, light)[..., 3]
+    assert (before - after).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"primitives": 200}, "primitives=200"),
+        ({"primitives": 100}, "primitives=100"),
+        ({"channels": [8, 8]}, "one entry"),
+        ({"channels": [8], "light_channels": [8]}, "model.channels"),
+        ({"expression": 0}, "expression=0"),
+    ],
+)
+def test_impossible_sizes_are_refused_by_name(change, words):
+    with pytest.raises(VrmmError, match=words):
+        VRMMConfig(**change)
+
+
+def test_expression_noise_is_scaled_by_the_encoded_deviation():
+    model = small_model()
+    images, masks = torch.rand(2, 3, 3, 32, 32), torch.ones(2, 3, 1, 32, 32)
+    encoding = model.encode(images, masks)
+    noise = torch.ones_like(encoding.mean)
+    torch.testing.assert_close(
+        encoding.sample(noise) - encoding.mean, torch.exp(0.5 * encoding.log_variance), rtol=1e-4, atol=1e-6
+    )
+    torch.testing.assert_close(
+        encoding.rotation @ encoding.rotation.transpose(1, 2), torch.eye(3).expand(2, 3, 3), rtol=0, atol=1e-5
+    )
