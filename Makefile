@@ -38,9 +38,9 @@ $(STAMP): pyproject.toml
 		{ echo "error: vrmm needs Python 3.11 or newer and $(PYTHON) is $$("$(PYTHON)" -V 2>&1 | cut -d" " -f2);" \
 			"name another: make setup PYTHON=python3.12" >&2; exit 1; }
 	@echo "vrmm setup: checking for a C++ compiler"
-	@command -v "$${CXX:-c++}" > /dev/null || command -v g++ > /dev/null || command -v clang++ > /dev/null || \
-		echo "warning: no C++ compiler; everything works, but rendering falls back to a slow reference" \
-			"(Debian, Ubuntu: apt-get install g++; macOS: xcode-select --install)" >&2
+	@set -- $${CXX:-g++}; command -v "$$1" > /dev/null || \
+		echo "warning: no C++ compiler ($$1); everything works, but rendering falls back to a slow reference" \
+			"(Debian, Ubuntu: apt-get install g++; or name another: CXX=clang++ make …)" >&2
 	@"$(IN_VENV)" -m pip --version > /dev/null 2>&1 || \
 		{ echo "vrmm setup: making the virtual environment .venv with $$("$(PYTHON)" -V 2>&1)"; \
 			"$(PYTHON)" -m venv --clear "$(VENV)" || \

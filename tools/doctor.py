@@ -3,6 +3,7 @@
 import dataclasses
 import enum
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -66,7 +67,7 @@ def examine(folder: Path) -> list[Finding]:
     """All checks, in the order in which one would mend them."""
     findings = [check_python(), check_datasets_package(), check_compiler()]
     findings += [check_library(name) for name in PROBES]
-    findings += [check_slurm(), check_disk(folder), check_memory(), check_cache()]
+    findings += [check_slurm(), check_disk(folder), check_memory()]
     return findings
 
 
@@ -96,36 +97,35 @@ def check_datasets_package() -> Finding:
     )
 
 
-def check_compiler(names: Sequence[str] = ("c++", "g++", "clang++")) -> Finding:
+def check_compiler() -> Finding:
     """A C++ compiler that builds and runs a small OpenMP program."""
-    candidates = [os.environ["CXX"]] if os.environ.get("CXX") else list(names)
-    compiler = next((path for path in map(shutil.which, candidates) if path), None)
+    command = shlex.split(os.environ.get("CXX") or "g++")
     slow = "without it rendering uses a slow fallback"
-    if compiler is None:
+    if shutil.which(command[0]) is None:
         return Finding(
             name="C++ compiler",
             status=Status.WARNING,
-            detail=f"none of {', '.join(candidates)}; {slow}",
-            remedy="apt-get install g++ (Debian, Ubuntu), dnf install gcc-c++ (Fedora), xcode-select --install (macOS)",
+            detail=f"no {command[0]} here; {slow}",
+            remedy="apt-get install g++ (Debian, Ubuntu), dnf install gcc-c++ (Fedora), or name one in CXX",
         )
-    error = _compile_and_run(compiler)
+    error = _compile_and_run(command)
     if error:
         return Finding(
             name="C++ compiler",
             status=Status.WARNING,
-            detail=f"{compiler}: {error}; {slow}",
+            detail=f"{command[0]}: {error}; {slow}",
             remedy="install OpenMP for this compiler (libomp), or name another one: CXX=g++ vrmm …",
         )
-    return Finding(name="C++ compiler", status=Status.OK, detail=f"{compiler} with OpenMP")
+    return Finding(name="C++ compiler", status=Status.OK, detail=f"{shutil.which(command[0])} with OpenMP")
 
 
-def _compile_and_run(compiler: str) -> str:
+def _compile_and_run(compiler: Sequence[str]) -> str:
     """The first line of what went wrong, or nothing."""
     program = '#include <omp.h>\n#include <cstdio>\nint main() { std::printf("%d", omp_get_max_threads()); }\n'
     with tempfile.TemporaryDirectory() as folder:
         source, binary = Path(folder, "probe.cpp"), Path(folder, "probe")
         source.write_text(program)
-        for command in ([compiler, "-O1", "-fopenmp", str(source), "-o", str(binary)], [str(binary)]):
+        for command in ([*compiler, "-O1", "-fopenmp", str(source), "-o", str(binary)], [str(binary)]):
             try:
                 done = subprocess.run(command, capture_output=True, text=True, timeout=PROBE_TIMEOUT_SECONDS)
             except (OSError, subprocess.TimeoutExpired) as error:
@@ -203,23 +203,6 @@ def check_memory() -> Finding:
         if status is Status.OK
         else "the demo needs about 4 GiB; close other programs or use vrmm demo --quick",
     )
-
-
-def check_cache() -> Finding:
-    """Compiled kernels are kept in the user's cache folder."""
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        return Finding(
-            name="Cache",
-            status=Status.WARNING,
-            detail=f"cannot write to {folder}: {error.strerror}",
-            remedy="name a folder that can be written: XDG_CACHE_HOME=… vrmm …",
-        )
-    return Finding(name="Cache", status=Status.OK, detail=str(folder))
 
 
 def _table(findings: Sequence[Finding]) -> Table:

@@ -89,6 +89,14 @@ def probe_mitsuba() -> str:
     return f"{mitsuba.__version__} renders (scalar_rgb)"
 
 
+def probe_kernel() -> str:
+    """Loads the C++ raymarcher, compiling it if this is the first time."""
+    from prior.raymarch.build import cache_folder, load_library
+
+    load_library()
+    return f"compiled, in {cache_folder()}"
+
+
 def probe_opencv() -> str:
     """Encodes and decodes a 16-bit PNG."""
     import cv2
@@ -138,6 +146,12 @@ PROBES = {
         title="torchvision",
         run=probe_torchvision,
         remedy="pip uninstall torchvision, or install the one that belongs to this torch",
+        needed=False,
+    ),
+    "kernel": Probe(
+        title="Rendering kernel",
+        run=probe_kernel,
+        remedy="mend the compiler, or name a folder that can be written in VRMM_CACHE; rendering is slow until then",
         needed=False,
     ),
     "deepspeed": Probe(title="DeepSpeed", run=probe_deepspeed, remedy=REINSTALL),

@@ -78,10 +78,10 @@ def test_a_full_or_locked_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
 
 def test_a_cache_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    assert doctor.check_cache().status is Status.WARNING
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert doctor.check_cache().status is Status.OK
+    monkeypatch.setenv("VRMM_CACHE", str(tmp_path / "file"))
+    found = doctor.check_library("kernel")
+    assert found.status is Status.WARNING
+    assert "VRMM_CACHE" in found.detail
 
 
 @pytest.mark.parametrize(("status", "code"), [(Status.OK, 0), (Status.WARNING, 0), (Status.PROBLEM, 1)])
