@@ -63,7 +63,8 @@ demo: setup ## The main job: capture, train, evaluate and fit; writes runs/demo/
 demo-quick: setup ## The same in about two minutes, at a size that proves only that it works
 	@$(RUN) -m tools.main demo --quick --out "$(OUT)-quick" $(HEAD_MODEL_OPTION)
 
-test: lint types pytest ## All checks: style, layers, types, unit and integration tests
+test: setup ## All checks: style, layers, types, unit and integration tests
+	@$(MAKE) --no-print-directory --keep-going lint types pytest # one run shows everything that fails
 
 pytest: setup ## Only the tests, for example make pytest ARGS='tests/prior -k light'
 	@echo "vrmm test: running the tests"
