@@ -65,7 +65,7 @@ def decode_stored(data: bytes, extension: str, encoding: ImageEncoding, what: st
 
 def linearise(stored: np.ndarray, encoding: ImageEncoding) -> Float[np.ndarray, "H W 3"]:
     """Stored RGB values [..., 3] (integers or their averages) to float32 linear radiance."""
-    fraction = np.multiply(stored, np.float32(1.0 / _full_scale(encoding)), dtype=np.float32)
+    fraction = np.divide(stored, np.float32(_full_scale(encoding)), dtype=np.float32)
     if any(encoding.black_level):
         fraction -= np.array(encoding.black_level, np.float32)
     linear = _TRANSFERS[encoding.transfer][1](fraction)
@@ -95,7 +95,7 @@ def decode_stored_mask(data: bytes, what: str = "a mask") -> np.ndarray:
 
 def coverage(stored: np.ndarray) -> Float[np.ndarray, "H W"]:
     """Stored mask values (uint8 or uint16) as float32 in [0, 1]."""
-    return np.multiply(stored, np.float32(1.0 / np.iinfo(stored.dtype).max), dtype=np.float32)
+    return np.divide(stored, np.float32(np.iinfo(stored.dtype).max), dtype=np.float32)
 
 
 def display(linear: np.ndarray) -> np.ndarray:

@@ -90,6 +90,8 @@ class Shard:
             raise ValueError(f"{shard.name} lists another number of keys than of samples")
         if {members} != {len(shard.offset), len(shard.size), len(shard.crc32)}:
             raise ValueError(f"{shard.name} lists another number of members than of offsets, sizes or checksums")
+        if len(shard.offset) and not (shard.offset.min() > 0 and (shard.offset + shard.size).max() <= shard.bytes):
+            raise ValueError(f"{shard.name} lists a member outside its {shard.bytes} bytes")
         return shard
 
 

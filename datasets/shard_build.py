@@ -8,7 +8,7 @@ import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 import numpy as np
 
@@ -85,9 +85,11 @@ def _journal(out: Path) -> Iterator[tuple[IO[bytes], dict[str, Shard]]]:
             raise VrmmError(f"another build is writing to {out}; wait for it or choose another folder") from None
         except OSError:
             pass  # a file system without locks
-        yield file, _finished(out, path)
-    if (out / MANIFEST).exists():
-        path.unlink(missing_ok=True)
+        try:
+            yield file, _finished(out, path)
+        finally:
+            if (out / MANIFEST).exists() or path.stat().st_size == 0:
+                path.unlink()
 
 
 def _finished(out: Path, journal: Path) -> dict[str, Shard]:
@@ -158,7 +160,7 @@ def _write_shard(capture: Capture, frames: Sequence[Frame], path: Path) -> Shard
         from webdataset.writer import TarWriter
 
         hashed.file = file
-        with TarWriter(hashed, encoder=False, mtime=0, user="vrmm", group="vrmm", compress=False) as tar:
+        with TarWriter(cast(IO[bytes], hashed), encoder=False, mtime=0, user="vrmm", group="vrmm", compress=False) as tar:
             for frame in frames:
                 members = {**capture.members(frame), **frame_members(frame)}
                 table.add(frame, members)

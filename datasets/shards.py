@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Int
 
 from datasets.capture import CaptureInfo, Frame
 from datasets.errors import VrmmError
@@ -69,9 +69,9 @@ class ShardSet:
         shards = manifest.shards
         self.folder, self.info = folder, info
         self.lamps = max((shard.lamps for shard in shards), default=0)
-        self.samples_per_shard: Int[np.ndarray, "shards"] = np.array([shard.samples for shard in shards], np.int64)
-        self.subject: Int[np.ndarray, "N"] = _join([shard.subject for shard in shards])
-        self.held_out: Bool[np.ndarray, "N"] = _join([shard.held_out for shard in shards]).astype(bool)
+        self.samples_per_shard = np.array([shard.samples for shard in shards], np.int64)
+        self.subject = _join([shard.subject for shard in shards])
+        self.held_out = _join([shard.held_out for shard in shards]).astype(bool)
         self._names = [shard.name for shard in shards]
         self.shard = np.repeat(np.arange(len(shards)), self.samples_per_shard)
         # Fixed-width bytes are several times smaller than a list of strings, and sort in C.
@@ -96,7 +96,7 @@ class ShardSet:
     def sample(self, key: str) -> int:
         """The number of the sample of that key. Raises VrmmError when there is none."""
         rank = int(np.searchsorted(self._keys, key.encode(), sorter=self._by_key))
-        if rank < len(self) and self.key(self._by_key[rank]) == key:
+        if rank < len(self) and self.key(int(self._by_key[rank])) == key:
             return int(self._by_key[rank])
         raise VrmmError(f"{self.folder} has no sample {key}; its first is {self.key(0)}")
 

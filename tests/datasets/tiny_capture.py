@@ -9,7 +9,7 @@ from datasets.capture import Camera, Capture, CaptureInfo, Frame, ImageEncoding,
 from datasets.images import encode_mask, encode_radiance
 
 
-def look_at_origin(name: str, center: Sequence[float], *, width: int = 16, height: int = 12, split: str = "train") -> Camera:
+def look_at_origin(name: str, center: Sequence[float], *, width: int, height: int, split: str = "train") -> Camera:
     """A camera at ``center`` (metres) that looks at the world origin."""
     center = np.asarray(center, np.float64)
     forward = -center / np.linalg.norm(center)
@@ -44,8 +44,9 @@ class TinyCapture(Capture):
     ) -> None:
         names = tuple(f"s{number}" for number in range(subjects))
         angles = {"back": 180, "left": 40, "front": 2, "right": -33, "top": 10, "spare": -70}
-        cameras = [look_at_origin(name, on_ring(angle), width=size[0], height=size[1]) for name, angle in angles.items()]
-        cameras.append(look_at_origin("hidden", on_ring(15), width=size[0], height=size[1], split="held_out"))
+        width, height = size
+        cameras = [look_at_origin(name, on_ring(angle), width=width, height=height) for name, angle in angles.items()]
+        cameras.append(look_at_origin("hidden", on_ring(15), width=width, height=height, split="held_out"))
         self._info = CaptureInfo(
             name="tiny",
             cameras=tuple(cameras),
