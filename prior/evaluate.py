@@ -1,0 +1,157 @@
+"""``evaluate``: a trained run against rendered truth; evaluation.json and sheets of pictures."""
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from datasets.capture import CaptureInfo
+from datasets.errors import VrmmError
+from datasets.files import atomic_write_json
+from datasets.lightstage.render import RenderedImage
+from prior.evaluation.answers import Answerer, Answers
+from prior.evaluation.plan import Category, EvaluationConfig, Shot, plan_shots
+from prior.evaluation.pose import pose_errors
+from prior.evaluation.run import TrainedRun, load_run
+from prior.evaluation.sheets import Comparison, write_sheet
+from prior.evaluation.truth import StageMaker, TruthStage, TruthStore
+from prior.metrics import image_metrics, mask_iou, mean_metrics
+
+CLEAN_SAMPLES = 256
+"""Paths per pixel of the truth: above 40 dB against a converged render."""
+
+Progress = Callable[[int, int], object]
+
+
+def light_stage(info: CaptureInfo) -> TruthStage:
+    """The light stage that made a capture."""
+    from datasets.lightstage.stage import LightStage
+
+    return LightStage.from_info(info)
+
+
+def evaluate(
+    run_folder: Path,
+    progress: Progress | None = None,
+    *,
+    config: EvaluationConfig | None = None,
+    shards: Path | None = None,
+    processes: int = 2,
+    make_stage: StageMaker = light_stage,
+) -> dict[str, Any]:
+    """Compare a run's model with clean renderings of the same scenes.
+
+    Writes ``evaluation.json``, ``sheets/{category}.png`` and ``sheets/images.json`` (every picture's numbers) to the
+    run folder, and keeps the truth in ``truth/`` for the next time. PSNR, SSIM and MAE are those of
+    ``prior.metrics``: in the true head mask, after display encoding, mean over pictures.
+
+    Args:
+        run_folder: written by the trainer.
+        progress: called with (pictures done, pictures in all); rendering and comparing count as one each.
+        config: how many pictures.
+        shards: the run's training data, where they have moved.
+        processes: that render truth; 0 renders in this one.
+        make_stage: how the truth is rendered.
+
+    Raises:
+        VrmmError: no run, no shards, or a capture whose truth cannot be rendered.
+    """
+    started = time.perf_counter()
+    config = config or EvaluationConfig()
+    run = load_run(run_folder, shards)
+    if run.shards.info.synthetic is None:
+        raise VrmmError(f"{run.shards.folder} is no capture of the light stage, so there is no truth to compare with")
+    shots = plan_shots(run, make_stage(run.shards.info).held_out_lights(8), config)
+    report = progress or (lambda done, total: None)
+    truths = _truths(run, shots, config, processes, make_stage, lambda done, total: report(done, 2 * total))
+    answerer = Answerer(run)
+    comparisons = []
+    for shot, truth in zip(shots, truths, strict=True):
+        comparisons.append(compare(answerer, shot, truth))
+        report(len(shots) + len(comparisons), 2 * len(shots))
+    result = summary(run, comparisons)
+    result["pose"] = pose_errors(run, answerer, config.pose_frames)
+    result["seconds"] = time.perf_counter() - started
+    _write(run.folder, comparisons, result, config)
+    return result
+
+
+def compare(answerer: Answerer, shot: Shot, truth: RenderedImage) -> Comparison:
+    """Answer one shot and measure every answer in the true mask."""
+    answers = answerer.answer(shot)
+    image, mask = torch.as_tensor(truth.image), torch.as_tensor(truth.mask)
+    metrics = {name: image_metrics(picture, image, mask) for name, picture in _pictures(answers).items()}
+    metrics["model"]["mask_iou"] = mask_iou(answers.alpha, mask)
+    transfer = shot.category is Category.EXPRESSION_TRANSFER
+    source = answerer.captured(shot.frame.key, shot.camera.name) if transfer else None
+    return Comparison(shot=shot, truth=image, mask=mask, answers=answers, metrics=metrics, source=source)
+
+
+def summary(run: TrainedRun, comparisons: Sequence[Comparison]) -> dict[str, Any]:
+    """The content of evaluation.json: means over pictures, by category and by subject."""
+    result: dict[str, Any] = {}
+    for category in Category:
+        rows = [comparison.metrics for comparison in comparisons if comparison.shot.category is category]
+        if rows:
+            means = {name: mean_metrics([row[name] for row in rows]) for name in rows[0]}
+            result[category.value] = {**means.pop("model"), "images": len(rows), **means}
+    own = [comparison for comparison in comparisons if comparison.shot.category is not Category.EXPRESSION_TRANSFER]
+    result["mask_iou"] = _mean([comparison.metrics["model"]["mask_iou"] for comparison in own])
+    result["subjects"] = {
+        subject: mean_metrics([c.metrics["model"] for c in own if c.shot.subject == subject])
+        for subject in run.subjects
+        if any(c.shot.subject == subject for c in own)
+    }
+    height, width = comparisons[0].truth.shape[-2:]
+    result["model"] = {"step": run.step, "primitives": run.model.config.primitives, "width": width, "height": height}
+    return result
+
+
+def _truths(
+    run: TrainedRun,
+    shots: Sequence[Shot],
+    config: EvaluationConfig,
+    processes: int,
+    make_stage: StageMaker,
+    progress: Progress,
+) -> list[RenderedImage]:
+    store = TruthStore(
+        run.folder / "truth",
+        run.shards.info,
+        make_stage,
+        samples=config.samples or CLEAN_SAMPLES,
+        processes=processes,
+    )
+    return store.get([shot.truth for shot in shots], progress)
+
+
+def _pictures(answers: Answers) -> dict[str, torch.Tensor]:
+    pictures = {"model": answers.model, "mean_light": answers.mean_light, "mean_image": answers.mean_image}
+    return pictures if answers.neutral is None else {**pictures, "neutral": answers.neutral}
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _write(folder: Path, comparisons: Sequence[Comparison], result: dict[str, Any], config: EvaluationConfig) -> None:
+    """Sheets first: evaluation.json says that the evaluation is complete."""
+    for category in Category:
+        chosen = [comparison for comparison in comparisons if comparison.shot.category is category]
+        if chosen:
+            write_sheet(folder / "sheets", category, chosen, config.examples)
+    rows = [
+        {
+            "category": comparison.shot.category.value,
+            "subject": comparison.shot.subject,
+            "key": comparison.shot.frame.key,
+            "camera": comparison.shot.camera.name,
+            "light": comparison.shot.light_name,
+            **comparison.metrics,
+        }
+        for comparison in comparisons
+    ]
+    atomic_write_json(folder / "sheets" / "images.json", rows)
+    atomic_write_json(folder / "evaluation.json", result)

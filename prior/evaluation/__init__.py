@@ -1,0 +1,1 @@
+"""Evaluation of a trained model against rendered truth: what is compared, with what, and how it looks."""

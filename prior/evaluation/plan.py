@@ -1,0 +1,230 @@
+"""Which pictures an evaluation compares: chosen evenly over subjects, cameras and frames, always the same ones."""
+
+import dataclasses
+import enum
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from datasets.capture import Camera, Frame, Light
+from datasets.errors import VrmmError
+from datasets.lightstage.environment import EnvironmentMap, environment_names, make_environment
+from prior.evaluation.run import TrainedRun
+from prior.evaluation.truth import TruthRequest
+
+
+class Category(enum.Enum):
+    """What is new to the model in a picture; the values are the keys of evaluation.json."""
+
+    TRAINING_VIEW = "training_view"
+    HELD_OUT_CAMERA = "held_out_camera"
+    HELD_OUT_LIGHT = "held_out_light"
+    HELD_OUT_FRAME = "held_out_frame"
+    ENVIRONMENT = "environment"
+    EXPRESSION_TRANSFER = "expression_transfer"
+
+
+@dataclasses.dataclass(kw_only=True)
+class EvaluationConfig:
+    """How many pictures of each category, and how clean their truth.
+
+    Attributes:
+        training_view, held_out_camera, held_out_light, held_out_frame, environment, expression_transfer: pictures.
+        samples: paths per pixel of the truth; 0 takes what the light stage finds clean.
+        pose_frames: frames per subject on which the head pose is checked.
+        examples: pictures of a category on its sheet.
+    """
+
+    training_view: int = 28
+    held_out_camera: int = 20
+    held_out_light: int = 28
+    held_out_frame: int = 20
+    environment: int = 16
+    expression_transfer: int = 20
+    samples: int = 0
+    pose_frames: int = 6
+    examples: int = 12
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            if getattr(self, field.name) < (1 if field.name == "pose_frames" else 0):
+                raise VrmmError(f"{field.name}={getattr(self, field.name)} is too small")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Shot:
+    """One picture to compare.
+
+    Attributes:
+        category: what is new in it.
+        subject: whose identity is shown.
+        frame: the captured frame from which the model takes expression and pose.
+        camera: that it is seen through.
+        light: the lamps that the model is given.
+        light_name: for captions.
+        neutral: of an expression transfer, the subject's own neutral frame.
+        truth: what the light stage renders for it.
+    """
+
+    category: Category
+    subject: str
+    frame: Frame
+    camera: Camera
+    light: Light
+    light_name: str
+    neutral: Frame | None = None
+    truth: TruthRequest
+
+
+def plan_shots(run: TrainedRun, held_out_lights: Sequence[Light], config: EvaluationConfig) -> list[Shot]:
+    """All pictures of an evaluation, category by category. Categories that the capture has no data for are left out.
+
+    Args:
+        run: with frames whose true pose and expression are known.
+        held_out_lights: patterns that no training frame uses.
+        config: how many.
+
+    Raises:
+        VrmmError: frames without known pose or expression, which no truth can be rendered of.
+    """
+    planners: dict[Category, Callable[[int], list[Shot]]] = {
+        Category.TRAINING_VIEW: lambda count: _captured(run, Category.TRAINING_VIEW, count, "train", False),
+        Category.HELD_OUT_CAMERA: lambda count: _captured(run, Category.HELD_OUT_CAMERA, count, "held_out", False),
+        Category.HELD_OUT_LIGHT: lambda count: _relit(run, held_out_lights, count),
+        Category.HELD_OUT_FRAME: lambda count: _captured(run, Category.HELD_OUT_FRAME, count, "train", True),
+        Category.ENVIRONMENT: lambda count: _environments(run, count),
+        Category.EXPRESSION_TRANSFER: lambda count: _transfers(run, count),
+    }
+    return [shot for category, plan in planners.items() for shot in plan(getattr(config, category.value))]
+
+
+def _captured(run: TrainedRun, category: Category, count: int, cameras: str, held_out: bool) -> list[Shot]:
+    """Frames as they were captured, seen through training or held-out cameras."""
+    choice = run.cameras(cameras)
+    frames_of = run.held_out_frames if held_out else run.training_frames
+    picks = _picks(run, count, frames_of) if choice else []
+    return [
+        _shot(category, frame, choice[number % len(choice)], frame.light, _light_name(frame))
+        for number, frame in enumerate(picks)
+    ]
+
+
+def _relit(run: TrainedRun, lights: Sequence[Light], count: int) -> list[Shot]:
+    """Captured expressions and poses under light patterns that were never used in training."""
+    choice = run.cameras("train")
+    picks = _picks(run, count if lights else 0, run.training_frames, offset=0.37)
+    return [
+        _shot(
+            Category.HELD_OUT_LIGHT,
+            frame,
+            choice[number % len(choice)],
+            lights[number % len(lights)],
+            f"new pattern {number % len(lights)}",
+        )
+        for number, frame in enumerate(picks)
+    ]
+
+
+def _environments(run: TrainedRun, count: int) -> list[Shot]:
+    """Made-up places, as bright on the whole as the mean training light."""
+    choice, names = run.cameras("train"), environment_names()
+    flux = mean_light(run).irradiance.sum()
+    shots = []
+    for number, frame in enumerate(_picks(run, count, run.training_frames, offset=0.71)):
+        name = names[number % len(names)]
+        place = make_environment(name, seed=number // len(names))
+        place = place.scaled(float(flux / place.flux.sum()))
+        camera = choice[number % len(choice)]
+        shots.append(_shot(Category.ENVIRONMENT, frame, camera, place.to_light(), name, environment=place))
+    return shots
+
+
+def _transfers(run: TrainedRun, count: int) -> list[Shot]:
+    """One subject's strongest expressions on another subject."""
+    choice, subjects = run.cameras("train")[:], run.subjects
+    if len(subjects) < 2:
+        return []
+    shots = []
+    for number in range(count):
+        source = subjects[number * len(subjects) // count if count < len(subjects) else number % len(subjects)]
+        target = subjects[(subjects.index(source) + 1 + number // len(subjects) * 3) % len(subjects)]
+        if target == source:
+            target = subjects[(subjects.index(source) + 1) % len(subjects)]
+        strongest = sorted(run.training_frames(source), key=lambda frame: -_strength(frame))
+        frame = strongest[(number // len(subjects)) % len(strongest)]
+        neutral = min(run.training_frames(target), key=_strength)
+        camera = choice[number % min(3, len(choice))]
+        shot = _shot(Category.EXPRESSION_TRANSFER, frame, camera, frame.light, _light_name(frame), subject=target)
+        shots.append(dataclasses.replace(shot, neutral=neutral))
+    return shots
+
+
+def _shot(
+    category: Category,
+    frame: Frame,
+    camera: Camera,
+    light: Light,
+    light_name: str,
+    *,
+    subject: str = "",
+    environment: EnvironmentMap | None = None,
+) -> Shot:
+    if frame.pose is None or frame.expression is None:
+        raise VrmmError(f"frame {frame.key} has no known pose or expression; only synthetic captures can be evaluated")
+    truth = TruthRequest(
+        subject=subject or frame.subject,
+        expression=frame.expression,
+        light=environment or light,
+        camera=camera,
+        pose=frame.pose,
+    )
+    return Shot(
+        category=category,
+        subject=subject or frame.subject,
+        frame=frame,
+        camera=camera,
+        light=light,
+        light_name=light_name,
+        truth=truth,
+    )
+
+
+def _picks(run: TrainedRun, count: int, frames_of: Callable[[str], list[Frame]], offset: float = 0.0) -> list[Frame]:
+    """``count`` frames, subject after subject, running through each subject's frames evenly.
+
+    ``offset`` in [0, 1) shifts the choice within each subject, so that categories do not share frames.
+    """
+    subjects = [subject for subject in run.subjects if frames_of(subject)]
+    picks = []
+    for number in range(count if subjects else 0):
+        # With fewer pictures than subjects every few subjects one; with more, round after round.
+        index = number * len(subjects) // count if count < len(subjects) else number % len(subjects)
+        frames = frames_of(subjects[index])
+        # The golden ratio spreads any number of picks evenly over a subject's frames.
+        place = (offset + number * 0.6180339887) % 1.0
+        picks.append(frames[int(place * len(frames))])
+    return picks
+
+
+def mean_light(run: TrainedRun) -> Light:
+    """The mean over all training frames of the lamps that burn; a lamp that burns in several frames is one lamp."""
+    positions: dict[bytes, np.ndarray] = {}
+    irradiance: dict[bytes, np.ndarray] = {}
+    frames = [frame for subject in run.subjects for frame in run.training_frames(subject)]
+    for frame in frames:
+        for position, power in zip(frame.light.positions, frame.light.irradiance, strict=True):
+            lamp = position.round(6).tobytes()
+            positions[lamp] = position
+            irradiance[lamp] = irradiance.get(lamp, np.zeros(3)) + power / len(frames)
+    return Light(
+        positions=np.array(list(positions.values())).reshape(-1, 3),
+        irradiance=np.array(list(irradiance.values())).reshape(-1, 3),
+    )
+
+
+def _strength(frame: Frame) -> float:
+    return float(np.linalg.norm(frame.expression or ()))
+
+
+def _light_name(frame: Frame) -> str:
+    return "full on" if frame.full_on else frame.light_pattern

@@ -1,0 +1,96 @@
+"""A run whose truth is rendered by its own model: whatever an evaluation mixes up shows as an error."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from datasets.capture import Camera, CaptureInfo, Light, Pose
+from datasets.config import to_yaml
+from datasets.files import atomic_write_bytes
+from datasets.lightstage.environment import EnvironmentMap
+from datasets.lightstage.render import RenderedImage
+from datasets.loader import LoaderConfig, read_frame
+from datasets.shards import build_shards, open_shards
+from prior.cameras import CameraBatch
+from prior.checkpoint import load_weights, save_weights
+from prior.recipe import TrainRecipe
+from prior.render import RenderConfig, render_head
+from tests.datasets.tiny_capture import TinyCapture
+from tests.prior.small_model import SMALL, small_model
+
+SIZE = 24
+
+
+class StageCapture(TinyCapture):
+    """A tiny capture that says that a light stage made it."""
+
+    @property
+    def info(self) -> CaptureInfo:
+        return dataclasses.replace(super().info, synthetic={"made": "by a mirror"})
+
+
+def make_run(folder: Path, *, subjects: int = 3, frames: int = 6) -> Path:
+    """A run folder with shards and a random model; returns the run's folder. The last subject is held out."""
+    shards, run = folder / "shards", folder / "run"
+    capture = StageCapture(subjects=subjects + 1, frames=frames, size=(SIZE, SIZE))
+    build_shards(capture, shards)
+    rendering = RenderConfig(step=0.02, backend="reference")
+    recipe = TrainRecipe(model=SMALL, loader=LoaderConfig(shards=str(shards)), render=rendering)
+    model = small_model(subjects=subjects)
+    with torch.no_grad():  # codes and poses that differ from frame to frame
+        model.expression_encoder.head.weight.mul_(20.0)
+        model.transform_encoder.head.weight.mul_(5.0)
+    save_weights(model, rendering, run, step=7, shards=str(shards))
+    atomic_write_bytes(run / "recipe.yaml", to_yaml(recipe).encode())
+    return run
+
+
+class MirrorStage:
+    """Renders truth with the run's model: expression and pose are those that it sees in the frame asked for.
+
+    A frame is recognised by its true expression, and its true pose must come with it.
+    """
+
+    def __init__(self, run: Path) -> None:
+        self.model, self.rendering, description = load_weights(run)
+        self.shards = open_shards(description["shards"])
+        self.frames = [self.shards.frame(sample) for sample in range(len(self.shards))]
+        self.requests: list[tuple[str, str, object]] = []
+
+    def held_out_lights(self, count: int) -> Sequence[Light]:
+        random = np.random.default_rng(5)
+        return [
+            Light(positions=random.normal(size=(2, 3)), irradiance=random.uniform(1, 2, (2, 3))) for _ in range(count)
+        ]
+
+    def render_truth(
+        self, subject: str, expression: np.ndarray, light: Light | EnvironmentMap, camera: Camera, pose: Pose, spp: int
+    ) -> RenderedImage:
+        (frame,) = [frame for frame in self.frames if np.allclose(frame.expression or (), expression)]
+        assert frame.pose is not None
+        assert np.allclose(frame.pose.translation, pose.translation)
+        self.requests.append((subject, frame.key, light))
+        lamps = light if isinstance(light, Light) else light.to_light()
+        batch = read_frame(self.shards, frame.key, [])
+        with torch.no_grad():
+            seen = self.model.encode(batch.input_images, batch.input_masks)
+            field = self.model.light_sphere.radiance(
+                torch.tensor(lamps.directions, dtype=torch.float32)[None],
+                torch.tensor(lamps.irradiance, dtype=torch.float32)[None],
+                seen.rotation,
+            )
+            code = self.model.identity_code(torch.tensor([self.model.subjects.index(subject)]))
+            picture = render_head(
+                self.model,
+                code,
+                seen.mean,
+                field,
+                seen.rotation,
+                seen.translation,
+                CameraBatch.stack([camera]),
+                self.rendering,
+            )
+        return RenderedImage(image=picture.image[0, 0].numpy(), mask=picture.alpha[0, 0].numpy())
