@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from datasets.errors import VrmmError
+from prior.assemble import assemble
 from prior.decoders.appearance import AppearanceDecoder
 from prior.decoders.blocks import CodeStem
 from prior.decoders.identity import IdentityDecoder
@@ -82,6 +83,12 @@ class VRMMConfig:
         """Side of the last feature maps."""
         return CodeStem.RESOLUTION * 2 ** (len(self.channels) - 1)
 
+    @property
+    def texel_voxels(self) -> int:
+        """Voxels under one texel of the last feature maps."""
+        block = self.grid * self.voxels // self.resolution
+        return self.voxels * block * block
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Geometry:
@@ -91,14 +98,14 @@ class Geometry:
         vertices: [B, V, 3] base mesh, head frame, metres.
         placement: primitives in the head frame.
         scale: [B, K, 3] relative scales s_p of eq. 11.
-        opacity: [B, K, D, H, W, 1] per metre.
+        opacity_features: [B, C, R, R] of which ``prior.assemble`` makes the voxels' opacity.
         features: feature maps of the non-linear appearance branch, one for each level.
     """
 
     vertices: Float[Tensor, "B V 3"]
     placement: Placement
     scale: Float[Tensor, "B K 3"]
-    opacity: Float[Tensor, "B K D H W 1"]
+    opacity_features: Float[Tensor, "B C R R"]
     features: list[Tensor]
 
 
@@ -134,20 +141,19 @@ class VRMM(nn.Module):
         self.transform_decoder = TransformDecoder(
             config.identity, config.expression, channels[:grid_levels], to_transform
         )
-        self.opacity_decoder = OpacityDecoder(config.expression, channels, to_opacity, config.grid, config.voxels)
+        self.opacity_decoder = OpacityDecoder(
+            config.expression, channels, to_opacity, config.voxels, config.texel_voxels
+        )
         self.appearance_decoder = AppearanceDecoder(
             config.expression,
             config.light_directions,
             channels,
             config.light_channels,
             to_opacity,
-            config.grid,
-            config.voxels,
+            config.texel_voxels,
         )
 
-    def encode(
-        self, images: Float[Tensor, "B V 3 H W"], masks: Float[Tensor, "B V 1 H W"]
-    ) -> Encoding:
+    def encode(self, images: Float[Tensor, "B V 3 H W"], masks: Float[Tensor, "B V 1 H W"]) -> Encoding:
         """Expression distribution and head pose of frames from their input views (eq. 6, 7).
 
         ``images`` are linear radiance, premultiplied by ``masks``.
@@ -161,7 +167,7 @@ class VRMM(nn.Module):
         return self.identity_codes(subject)
 
     def decode_geometry(self, z_id: Float[Tensor, "B I"], z_e: Float[Tensor, "B E"]) -> Geometry:
-        """Mesh, placement and opacity, and the feature maps that colour is made from."""
+        """Mesh, placement, and the feature maps that opacity and colour are made from."""
         vertices = self.mesh_decoder(z_id, z_e)
         to_opacity, to_appearance = self.identity_decoder(z_id)
         transform, opacity, appearance = self._trunks(z_id, z_e, to_opacity, to_appearance)
@@ -172,7 +178,7 @@ class VRMM(nn.Module):
             vertices=vertices,
             placement=placement,
             scale=scale,
-            opacity=self.opacity_decoder.finish(opacity),
+            opacity_features=opacity,
             features=appearance,
         )
 
@@ -219,11 +225,22 @@ class VRMM(nn.Module):
             view_direction: unit vectors from the head to the cameras, head frame.
             light: incoming radiance of the light field, head frame (``light_sphere.radiance``).
         """
-        branch = self.appearance_decoder.light(light, geometry.features)
-        shading, gain = self.appearance_decoder.finish(branch, geometry.features[-1], view_direction)
-        color = shading * gain[:, None]
-        opacity = geometry.opacity[:, None].expand(*color.shape[:-1], 1)
-        return torch.cat([color, opacity], dim=-1)
+        opacity, appearance = self.opacity_decoder, self.appearance_decoder
+        features = geometry.features[-1]
+        return assemble(
+            opacity_features=geometry.opacity_features.permute(0, 2, 3, 1),
+            gain_features=features.permute(0, 2, 3, 1),
+            light=appearance.light(light, geometry.features).permute(0, 1, 3, 4, 2),
+            gate=appearance.gate(features, view_direction),
+            opacity_weight=opacity.head.weight.squeeze(0),
+            gain_weight=appearance.gain.weight,
+            shading_weight=appearance.shading.weight.squeeze(0),
+            opacity_bias=opacity.head.bias.squeeze(2),
+            gain_bias=appearance.gain.bias,
+            grid=self.config.grid,
+            depth=self.config.voxels,
+            density=opacity.DENSITY,
+        )
 
     def description(self) -> dict[str, Any]:
         """What is needed beside the weights to build the same model again."""

@@ -90,10 +90,13 @@ def probe_mitsuba() -> str:
 
 
 def probe_kernel() -> str:
-    """Loads the C++ raymarcher, compiling it if this is the first time."""
-    from prior.raymarch.build import cache_folder, load_library
+    """Loads the C++ kernels, compiling them if this is the first time."""
+    import prior.assemble.cpu
+    import prior.raymarch.cpu
+    from prior.native import cache_folder
 
-    load_library()
+    prior.assemble.cpu.kernel()
+    prior.raymarch.cpu.kernel()
     return f"compiled, in {cache_folder()}"
 
 

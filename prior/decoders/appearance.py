@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from prior.decoders.blocks import CodeStem, LinearUpBlock, UpBlock, VoxelHead
+from prior.decoders.blocks import CodeStem, LinearUpBlock, Pointwise, UpBlock, VoxelHead
 
 
 class AppearanceDecoder(nn.Module):
@@ -26,9 +26,9 @@ class AppearanceDecoder(nn.Module):
         channels: Sequence[int],
         light_channels: Sequence[int],
         extra: Sequence[int],
-        grid: int,
-        voxels: int,
+        texel_voxels: int,
     ) -> None:
+        """``texel_voxels`` voxels lie under one texel of the last level."""
         super().__init__()
         levels = len(channels)
         resolutions = [CodeStem.RESOLUTION * 2**i for i in range(levels)]
@@ -40,21 +40,19 @@ class AppearanceDecoder(nn.Module):
         self.light_blocks = nn.ModuleList(
             LinearUpBlock(light_channels[i], light_channels[i + 1]) for i in range(levels - 1)
         )
-        self.gates = nn.ModuleList(nn.Conv2d(channels[i], light_channels[i], 1) for i in range(levels))
+        self.gates = nn.ModuleList(Pointwise(channels[i], light_channels[i]) for i in range(levels))
         for gate in self.gates:
             nn.init.ones_(gate.bias)  # type: ignore[arg-type]
-        self.gate_bias = nn.Parameter(torch.zeros(light_channels[-1], resolutions[-1], resolutions[-1]))
-        self.view_features = nn.Conv2d(channels[-1], self.VIEW_BASIS * light_channels[-1], 1)
+        self.gate_bias = nn.Parameter(torch.zeros(resolutions[-1], resolutions[-1], 1, light_channels[-1]))
+        self.view_gates = nn.Linear(channels[-1], self.VIEW_BASIS * light_channels[-1])
         self.view_basis = nn.Sequential(nn.Linear(3, 32), nn.LeakyReLU(0.2), nn.Linear(32, self.VIEW_BASIS))
-        self.shading = VoxelHead(light_channels[-1], grid, resolutions[-1], voxels, 1, bias=False)
-        self.gain = VoxelHead(channels[-1], grid, resolutions[-1], voxels, 3, bias=True)
+        self.shading = VoxelHead(light_channels[-1], resolutions[-1], texel_voxels, 1, bias=False)
+        self.gain = VoxelHead(channels[-1], resolutions[-1], texel_voxels, 3, bias=True)
 
     def start(self, z_e: Float[Tensor, "B E"]) -> Float[Tensor, "B C 4 4"]:
         return self.stem(z_e)
 
-    def light(
-        self, radiance: Float[Tensor, "B N 3"], features: Sequence[Tensor]
-    ) -> Float[Tensor, "B 3 M R R"]:
+    def light(self, radiance: Float[Tensor, "B N 3"], features: Sequence[Tensor]) -> Float[Tensor, "B 3 M R R"]:
         """The linear branch up to its last level, gated by the non-linear ``features`` of every level."""
         batch = len(radiance)
         response = self.light_stem(radiance.transpose(1, 2).reshape(batch * 3, -1))
@@ -65,23 +63,22 @@ class AppearanceDecoder(nn.Module):
             response = block(gated.flatten(0, 1))
         return response.unflatten(0, (batch, 3))
 
-    def finish(
-        self,
-        light: Float[Tensor, "B 3 M R R"],
-        features: Float[Tensor, "B C R R"],
-        view_direction: Float[Tensor, "B V 3"],
-    ) -> tuple[Float[Tensor, "B V K D H W 3"], Float[Tensor, "B K D H W 3"]]:
-        """(shading per view, gain): their product is the linear radiance of the voxels.
+    def gate(
+        self, features: Float[Tensor, "B C R R"], view_direction: Float[Tensor, "B V 3"]
+    ) -> Float[Tensor, "B R R V M"]:
+        """The last gate of the light's features, for every view.
 
-        ``view_direction`` are unit vectors from the head to the camera, head frame.
+        It is linear in ``features`` with weights that are mixed from a few by the view direction, so each view's
+        weights are mixed first and applied once. ``view_direction`` are unit vectors from the head to the camera,
+        head frame.
         """
         batch, views = view_direction.shape[:2]
-        basis = self.view_basis(view_direction)
-        by_basis = self.view_features(features).unflatten(1, (self.VIEW_BASIS, -1))
-        gate = (self.gates[-1](features) + self.gate_bias)[:, None] + torch.einsum(
-            "bvr,brmxy->bvmxy", basis, by_basis
+        basis, last = self.view_basis(view_direction), self.gates[-1]
+        weight = last.weight + torch.einsum(
+            "bvr,rmc->bvmc", basis, self.view_gates.weight.unflatten(0, (self.VIEW_BASIS, -1))
         )
-        gated = light[:, None] * gate[:, :, None]
-        shading = self.shading(gated.flatten(0, 2)).squeeze(-1).unflatten(0, (batch, views, 3)).movedim(2, -1)
-        gain = nn.functional.softplus(self.gain(features))
-        return shading, gain
+        bias = last.bias + basis @ self.view_gates.bias.unflatten(0, (self.VIEW_BASIS, -1))
+        texels = features.permute(0, 2, 3, 1).flatten(1, 2)
+        gate = torch.baddbmm(bias.reshape(batch, 1, -1), texels, weight.flatten(1, 2).transpose(1, 2))
+        resolution = features.shape[-1]
+        return gate.reshape(batch, resolution, resolution, views, -1) + self.gate_bias

@@ -54,35 +54,24 @@ class LinearUpBlock(nn.Module):
         return self.convolution(features.contiguous(memory_format=torch.channels_last))
 
 
-class VoxelHead(nn.Module):
-    """Feature texels to the voxels of the primitives they cover.
+class Pointwise(nn.Linear):
+    """One linear map for every texel: a 1 × 1 convolution as the matrix product that it is."""
 
-    A primitive covers ``texels`` × ``texels`` feature texels; each texel answers for a block of
-    ``D`` × ``H / texels`` × ``W / texels`` voxels through one shared linear map, plus a bias for every voxel.
+    def forward(self, features: Float[Tensor, "B C H W"]) -> Float[Tensor, "B F H W"]:
+        return super().forward(features.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class VoxelHead(nn.Module):
+    """Parameters of a map from feature texels to the voxels under them, as ``prior.assemble`` takes them.
+
+    Attributes:
+        weight: [outputs, N, features], shared by all texels.
+        bias: [R, R, outputs, N], one for every voxel, or None.
     """
 
-    def __init__(self, features: int, grid: int, resolution: int, voxels: int, outputs: int, *, bias: bool) -> None:
+    def __init__(self, features: int, resolution: int, voxels: int, outputs: int, *, bias: bool) -> None:
+        """``voxels`` is N, those under one texel."""
         super().__init__()
-        self.grid, self.texels, self.voxels, self.outputs = grid, resolution // grid, voxels, outputs
-        self.block = voxels // self.texels
-        self.linear = nn.Linear(features, voxels * self.block**2 * outputs, bias=False)
-        nn.init.normal_(self.linear.weight, std=0.3 / math.sqrt(features))
-        shape = (grid**2, voxels, voxels, voxels, outputs)
-        self.bias = nn.Parameter(torch.zeros(shape)) if bias else None
-
-    def forward(self, features: Float[Tensor, "B C R R"]) -> Float[Tensor, "B K D H W O"]:
-        batch = len(features)
-        grid, texels, block = self.grid, self.texels, self.block
-        by_primitive = (
-            features.permute(0, 2, 3, 1)
-            .reshape(batch, grid, texels, grid, texels, -1)
-            .permute(0, 1, 3, 2, 4, 5)
-            .reshape(batch * grid * grid, texels * texels, -1)
-        )
-        response = self.linear(by_primitive).reshape(
-            batch, grid * grid, texels, texels, self.voxels, block, block, self.outputs
-        )
-        response = response.permute(0, 1, 4, 2, 5, 3, 6, 7).reshape(
-            batch, grid * grid, self.voxels, self.voxels, self.voxels, self.outputs
-        )
-        return response if self.bias is None else response + self.bias
+        self.weight = nn.Parameter(torch.empty(outputs, voxels, features))
+        nn.init.normal_(self.weight, std=0.3 / math.sqrt(features))
+        self.bias = nn.Parameter(torch.zeros(resolution, resolution, outputs, voxels)) if bias else None

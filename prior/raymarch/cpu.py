@@ -2,6 +2,7 @@
 
 import ctypes
 import functools
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,10 +10,10 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from datasets.errors import VrmmError
-from prior.raymarch.buffers import BufferPool
-from prior.raymarch.build import load_library
+from prior.native import BufferPool, load_library
 from prior.raymarch.scene import Scene
 
+_SOURCE = Path(__file__).parent / "raymarch.cpp"
 _POOL = BufferPool(kept=2)
 
 
@@ -35,7 +36,7 @@ def kernel() -> ctypes.CDLL:
     Raises:
         VrmmError: it cannot be built on this machine.
     """
-    library = load_library()
+    library = load_library(_SOURCE)
     problem, pointer, status = ctypes.POINTER(_Problem), ctypes.c_void_p, ctypes.POINTER(ctypes.c_int32)
     library.vrmm_raymarch_forward.argtypes = [problem, pointer, ctypes.c_int32, status]
     library.vrmm_raymarch_forward.restype = pointer

@@ -1,4 +1,4 @@
-"""Compile the CPU kernel on first use, once for each machine type, source and compiler.
+"""Compile C++ kernels on first use, once for each machine type, source and compiler.
 
 The library lives in ``$VRMM_CACHE``, else ``$XDG_CACHE_HOME/vrmm``, else ``~/.cache/vrmm``. Its name is a hash of
 everything that went into it; a checksum beside it tells a damaged file from a whole one before it is loaded.
@@ -19,8 +19,6 @@ from pathlib import Path
 from datasets.errors import VrmmError
 from datasets.files import atomic_write_bytes, sha256_of
 
-_FOLDER = Path(__file__).parent
-_SOURCE = _FOLDER / "raymarch.cpp"
 _FLAGS = ("-O3", "-march=native", "-std=c++17", "-fopenmp", "-shared", "-fPIC", "-w")
 
 
@@ -32,29 +30,31 @@ def cache_folder() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "vrmm" / "kernels"
 
 
-def load_library() -> ctypes.CDLL:
-    """The compiled kernel, from the cache or built now (a few seconds).
+def load_library(source: Path) -> ctypes.CDLL:
+    """The kernel compiled from ``source``, from the cache or built now (a few seconds).
+
+    Headers (``*.h``) beside the source belong to it.
 
     Raises:
         VrmmError: there is no working C++ compiler, or the cache folder cannot be written.
     """
     command = shlex.split(os.environ.get("CXX") or "g++")
-    library = cache_folder() / f"raymarch-{_key(command)}.so"
+    library = cache_folder() / f"{source.stem}-{_key(source, command)}.so"
     if not _is_whole(library):
         _make_folder(library.parent)
         with _lock(library.with_suffix(".lock")):
             if not _is_whole(library):
-                _compile(command, library)
+                _compile(command, source, library)
     try:
         return ctypes.CDLL(str(library))
     except OSError as error:
         raise VrmmError(f"{library} cannot be loaded ({error}); delete it and run again") from error
 
 
-def _key(command: list[str]) -> str:
+def _key(source: Path, command: list[str]) -> str:
     digest = hashlib.sha256()
-    for source in (_SOURCE, *sorted(_FOLDER.glob("*.h"))):
-        digest.update(source.read_bytes())
+    for text_file in (source, *sorted(source.parent.glob("*.h"))):
+        digest.update(text_file.read_bytes())
     for text in (*command, *_FLAGS, _version(command), _processor()):
         digest.update(text.encode() + b"\0")
     return digest.hexdigest()[:20]
@@ -89,11 +89,11 @@ def _run(arguments: list[str], compiler: str) -> str:
     return done.stdout
 
 
-def _compile(command: list[str], library: Path) -> None:
+def _compile(command: list[str], source: Path, library: Path) -> None:
     """Build beside ``library`` and rename into place; the checksum comes last and makes it whole."""
     with tempfile.TemporaryDirectory(dir=library.parent, prefix=".build-") as folder:
         built = Path(folder) / library.name
-        _run([*command, *_FLAGS, str(_SOURCE), "-o", str(built)], command[0])
+        _run([*command, *_FLAGS, str(source), "-o", str(built)], command[0])
         checksum = sha256_of(built)
         os.replace(built, library)
     atomic_write_bytes(_checksum_of(library), checksum.encode())
@@ -114,7 +114,9 @@ def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise VrmmError(f"cannot create {folder} ({error.strerror}); choose another cache folder in VRMM_CACHE") from error
+        raise VrmmError(
+            f"cannot create {folder} ({error.strerror}); choose another cache folder in VRMM_CACHE"
+        ) from error
 
 
 @contextmanager
