@@ -11,6 +11,7 @@ from datasets.capture import CaptureInfo
 from datasets.errors import VrmmError
 from datasets.files import atomic_write_json
 from datasets.lightstage.render import RenderedImage
+from datasets.lightstage.stage import TRUTH_SAMPLES, LightStage
 from prior.evaluation.answers import Answerer, Answers
 from prior.evaluation.plan import Category, EvaluationConfig, Shot, plan_shots
 from prior.evaluation.pose import pose_errors
@@ -19,16 +20,11 @@ from prior.evaluation.sheets import Comparison, write_sheet
 from prior.evaluation.truth import StageMaker, TruthStage, TruthStore
 from prior.metrics import image_metrics, mask_iou, mean_metrics
 
-CLEAN_SAMPLES = 256
-"""Paths per pixel of the truth: above 40 dB against a converged render."""
-
 Progress = Callable[[int, int], object]
 
 
 def light_stage(info: CaptureInfo) -> TruthStage:
     """The light stage that made a capture."""
-    from datasets.lightstage.stage import LightStage
-
     return LightStage.from_info(info)
 
 
@@ -63,7 +59,7 @@ def evaluate(
     run = load_run(run_folder, shards)
     if run.shards.info.synthetic is None:
         raise VrmmError(f"{run.shards.folder} is no capture of the light stage, so there is no truth to compare with")
-    shots = plan_shots(run, make_stage(run.shards.info).held_out_lights(8), config)
+    shots = plan_shots(run, make_stage(run.shards.info), config)
     report = progress or (lambda done, total: None)
     truths = _truths(run, shots, config, processes, make_stage, lambda done, total: report(done, 2 * total))
     answerer = Answerer(run)
@@ -121,7 +117,7 @@ def _truths(
         run.folder / "truth",
         run.shards.info,
         make_stage,
-        samples=config.samples or CLEAN_SAMPLES,
+        samples=config.samples or TRUTH_SAMPLES,
         processes=processes,
     )
     return store.get([shot.truth for shot in shots], progress)

@@ -9,8 +9,12 @@ import numpy as np
 from datasets.capture import Camera, Frame, Light
 from datasets.errors import VrmmError
 from datasets.lightstage.environment import EnvironmentMap, environment_names, make_environment
+from datasets.lightstage.patterns import Pattern
 from prior.evaluation.run import TrainedRun
-from prior.evaluation.truth import TruthRequest
+from prior.evaluation.truth import TruthRequest, TruthStage
+
+PATTERNS = 8
+"""Held-out light patterns that are tried."""
 
 
 class Category(enum.Enum):
@@ -76,12 +80,12 @@ class Shot:
     truth: TruthRequest
 
 
-def plan_shots(run: TrainedRun, held_out_lights: Sequence[Light], config: EvaluationConfig) -> list[Shot]:
+def plan_shots(run: TrainedRun, stage: TruthStage, config: EvaluationConfig) -> list[Shot]:
     """All pictures of an evaluation, category by category. Categories that the capture has no data for are left out.
 
     Args:
         run: with frames whose true pose and expression are known.
-        held_out_lights: patterns that no training frame uses.
+        stage: that made the capture; its held-out light patterns are used.
         config: how many.
 
     Raises:
@@ -90,9 +94,9 @@ def plan_shots(run: TrainedRun, held_out_lights: Sequence[Light], config: Evalua
     planners: dict[Category, Callable[[int], list[Shot]]] = {
         Category.TRAINING_VIEW: lambda count: _captured(run, Category.TRAINING_VIEW, count, "train", False),
         Category.HELD_OUT_CAMERA: lambda count: _captured(run, Category.HELD_OUT_CAMERA, count, "held_out", False),
-        Category.HELD_OUT_LIGHT: lambda count: _relit(run, held_out_lights, count),
+        Category.HELD_OUT_LIGHT: lambda count: _relit(run, stage.held_out_lights(PATTERNS), count),
         Category.HELD_OUT_FRAME: lambda count: _captured(run, Category.HELD_OUT_FRAME, count, "train", True),
-        Category.ENVIRONMENT: lambda count: _environments(run, count),
+        Category.ENVIRONMENT: lambda count: _environments(run, stage, count),
         Category.EXPRESSION_TRANSFER: lambda count: _transfers(run, count),
     }
     return [shot for category, plan in planners.items() for shot in plan(getattr(config, category.value))]
@@ -109,31 +113,24 @@ def _captured(run: TrainedRun, category: Category, count: int, cameras: str, hel
     ]
 
 
-def _relit(run: TrainedRun, lights: Sequence[Light], count: int) -> list[Shot]:
+def _relit(run: TrainedRun, patterns: Sequence[Pattern], count: int) -> list[Shot]:
     """Captured expressions and poses under light patterns that were never used in training."""
     choice = run.cameras("train")
-    picks = _picks(run, count if lights else 0, run.training_frames, offset=0.37)
+    picks = _picks(run, count if patterns else 0, run.training_frames, offset=0.37)
+    used = [patterns[number % len(patterns)] for number in range(len(picks))]
     return [
-        _shot(
-            Category.HELD_OUT_LIGHT,
-            frame,
-            choice[number % len(choice)],
-            lights[number % len(lights)],
-            f"new pattern {number % len(lights)}",
-        )
+        _shot(Category.HELD_OUT_LIGHT, frame, choice[number % len(choice)], used[number].light, used[number].name)
         for number, frame in enumerate(picks)
     ]
 
 
-def _environments(run: TrainedRun, count: int) -> list[Shot]:
-    """Made-up places, as bright on the whole as the mean training light."""
+def _environments(run: TrainedRun, stage: TruthStage, count: int) -> list[Shot]:
+    """Made-up places, as bright as the capture's lamps."""
     choice, names = run.cameras("train"), environment_names()
-    flux = mean_light(run).irradiance.sum()
     shots = []
     for number, frame in enumerate(_picks(run, count, run.training_frames, offset=0.71)):
         name = names[number % len(names)]
-        place = make_environment(name, seed=number // len(names))
-        place = place.scaled(float(flux / place.flux.sum()))
+        place = stage.exposed(make_environment(name, seed=number // len(names)))
         camera = choice[number % len(choice)]
         shots.append(_shot(Category.ENVIRONMENT, frame, camera, place.to_light(), name, environment=place))
     return shots
@@ -141,7 +138,7 @@ def _environments(run: TrainedRun, count: int) -> list[Shot]:
 
 def _transfers(run: TrainedRun, count: int) -> list[Shot]:
     """One subject's strongest expressions on another subject."""
-    choice, subjects = run.cameras("train")[:], run.subjects
+    choice, subjects = run.cameras("train"), run.subjects
     if len(subjects) < 2:
         return []
     shots = []

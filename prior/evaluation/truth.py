@@ -18,6 +18,7 @@ from jaxtyping import Float
 from datasets.capture import Camera, CaptureInfo, Light, Pose
 from datasets.files import atomic_write
 from datasets.lightstage.environment import EnvironmentMap
+from datasets.lightstage.patterns import Pattern
 from datasets.lightstage.render import RenderedImage
 
 RENDERER = Path(__file__).parents[2] / "datasets" / "lightstage"
@@ -27,8 +28,12 @@ RENDERER = Path(__file__).parents[2] / "datasets" / "lightstage"
 class TruthStage(Protocol):
     """A light stage that can render any of its subjects; ``datasets.lightstage.stage.LightStage`` is one."""
 
-    def held_out_lights(self, count: int) -> Sequence[Light]:
+    def held_out_lights(self, count: int) -> Sequence[Pattern]:
         """Patterns that no training frame uses."""
+        ...
+
+    def exposed(self, environment: EnvironmentMap) -> EnvironmentMap:
+        """The map as bright as the capture's lamps."""
         ...
 
     def render_truth(
@@ -38,7 +43,7 @@ class TruthStage(Protocol):
         light: Light | EnvironmentMap,
         camera: Camera,
         pose: Pose,
-        spp: int,
+        samples: int,
     ) -> Any:
         """A picture with ``image`` [3, H, W] linear radiance and ``mask`` [1, H, W]."""
         ...

@@ -11,6 +11,7 @@ from datasets.capture import Camera, CaptureInfo, Light, Pose
 from datasets.config import to_yaml
 from datasets.files import atomic_write_bytes
 from datasets.lightstage.environment import EnvironmentMap
+from datasets.lightstage.patterns import Pattern
 from datasets.lightstage.render import RenderedImage
 from datasets.loader import LoaderConfig, read_frame
 from datasets.shards import build_shards, open_shards
@@ -60,14 +61,24 @@ class MirrorStage:
         self.frames = [self.shards.frame(sample) for sample in range(len(self.shards))]
         self.requests: list[tuple[str, str, object]] = []
 
-    def held_out_lights(self, count: int) -> Sequence[Light]:
+    def held_out_lights(self, count: int) -> Sequence[Pattern]:
         random = np.random.default_rng(5)
-        return [
+        lights = [
             Light(positions=random.normal(size=(2, 3)), irradiance=random.uniform(1, 2, (2, 3))) for _ in range(count)
         ]
+        return [Pattern(name=f"new {index}", light=light) for index, light in enumerate(lights)]
+
+    def exposed(self, environment: EnvironmentMap) -> EnvironmentMap:
+        return environment.scaled(0.1)
 
     def render_truth(
-        self, subject: str, expression: np.ndarray, light: Light | EnvironmentMap, camera: Camera, pose: Pose, spp: int
+        self,
+        subject: str,
+        expression: np.ndarray,
+        light: Light | EnvironmentMap,
+        camera: Camera,
+        pose: Pose,
+        samples: int,
     ) -> RenderedImage:
         (frame,) = [frame for frame in self.frames if np.allclose(frame.expression or (), expression)]
         assert frame.pose is not None

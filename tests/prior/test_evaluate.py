@@ -84,7 +84,7 @@ def test_a_second_evaluation_renders_nothing(result: dict, run_folder: Path) -> 
 
 def test_the_plan_asks_for_what_the_model_has_not_seen(run_folder: Path) -> None:
     run = load_run(run_folder)
-    shots = plan_shots(run, MirrorStage(run_folder).held_out_lights(2), EvaluationConfig())
+    shots = plan_shots(run, MirrorStage(run_folder), EvaluationConfig())
     by = {category: [shot for shot in shots if shot.category is category] for category in Category}
     assert [len(by[category]) for category in Category] == [28, 20, 28, 20, 16, 20]
     for category in Category:
@@ -100,7 +100,7 @@ def test_the_plan_asks_for_what_the_model_has_not_seen(run_folder: Path) -> None
         assert shot.neutral.subject == shot.subject
         assert shot.truth.expression == shot.frame.expression
     assert all(isinstance(shot.truth.light, EnvironmentMap) for shot in by[Category.ENVIRONMENT])
-    assert plan_shots(run, MirrorStage(run_folder).held_out_lights(2), EvaluationConfig())[5].frame == shots[5].frame
+    assert plan_shots(run, MirrorStage(run_folder), EvaluationConfig())[5].frame == shots[5].frame
 
 
 def test_mean_light_keeps_the_mean_power(run_folder: Path) -> None:
@@ -140,7 +140,7 @@ def test_pose_errors_ignore_one_constant_change_of_the_head_frame() -> None:
 def test_truth_depends_on_all_of_its_content(run_folder: Path, tmp_path: Path) -> None:
     run = load_run(run_folder)
     info = run.shards.info
-    request = plan_shots(run, MirrorStage(run_folder).held_out_lights(2), FEW)[0].truth
+    request = plan_shots(run, MirrorStage(run_folder), FEW)[0].truth
     other_pose = dataclasses.replace(request.pose, translation=request.pose.translation + 1e-3)
     changed = [
         dataclasses.replace(request, subject="s2"),
