@@ -162,7 +162,7 @@ class FrameLoader:
         """Sample keys of this rank's part of a step, were none damaged; reads nothing."""
         epoch, begin = self._order.position(step)
         places = self._order.slice(epoch, begin + self._part[0], begin + self._part[1])
-        return [self.shards.key(sample) for sample in self._samples[places]]
+        return [self.shards.key(sample) for sample in self._samples[places].tolist()]
 
     def batches(self, start_step: int = 0) -> Iterator[FrameBatch]:
         """This rank's part of every global batch from ``start_step`` on, without end.

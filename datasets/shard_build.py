@@ -110,7 +110,10 @@ def _has_size(path: Path, size: int) -> bool:
 
 
 def _claim_folder(out: Path, info: CaptureInfo) -> None:
-    """Refuse shards of another capture; write ``capture.json``; sweep what killed writers left."""
+    """Sweep what killed writers left; refuse shards of another capture; write ``capture.json``."""
+    for pattern in (f".{info.name}-*.tar.*.tmp", f".{MANIFEST}.*.tmp", f".{CAPTURE}.*.tmp"):
+        for leftover in out.glob(pattern):
+            leftover.unlink(missing_ok=True)
     place = out / CAPTURE
     if not place.exists():
         if any(out.glob("*.tar")):
@@ -118,8 +121,6 @@ def _claim_folder(out: Path, info: CaptureInfo) -> None:
         write_capture_info(out, info)
     elif read_json(place, "a capture description") != json.loads(json.dumps(info.to_json())):
         raise _other_build(out)
-    for leftover in [*out.glob(f".{info.name}-*.tar.*.tmp"), *out.glob(f".{MANIFEST}.*.tmp")]:
-        leftover.unlink(missing_ok=True)
 
 
 def _other_build(out: Path) -> VrmmError:
@@ -160,7 +161,8 @@ def _write_shard(capture: Capture, frames: Sequence[Frame], path: Path) -> Shard
         from webdataset.writer import TarWriter
 
         hashed.file = file
-        with TarWriter(cast(IO[bytes], hashed), encoder=False, mtime=0, user="vrmm", group="vrmm", compress=False) as tar:
+        stream = cast(IO[bytes], hashed)
+        with TarWriter(stream, encoder=False, mtime=0, user="vrmm", group="vrmm", compress=False) as tar:
             for frame in frames:
                 members = {**capture.members(frame), **frame_members(frame)}
                 table.add(frame, members)

@@ -230,5 +230,3 @@ def _crc32(file: int, offset: int, size: int) -> int | None:
             return None
         value = zlib.crc32(data, value)
     return value
-
-

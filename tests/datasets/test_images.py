@@ -46,9 +46,7 @@ def test_linear_round_trip_is_within_half_a_step(bits: int) -> None:
 def test_storing_again_gives_the_same_file(bits, transfer, white, black, gain, mixed) -> None:
     """Decoding then encoding must hit the same integers: the two are inverses under every encoding."""
     matrix = MATRIX if mixed else ImageEncoding().matrix
-    encoding = ImageEncoding(
-        bits=bits, transfer=transfer, white=white, black_level=black, gain=gain, matrix=matrix
-    )
+    encoding = ImageEncoding(bits=bits, transfer=transfer, white=white, black_level=black, gain=gain, matrix=matrix)
     stored = np.random.default_rng(bits).integers(0, 2**bits, (4, 6, 3)).astype(np.uint8 if bits == 8 else np.uint16)
     data = cv2.imencode(".png", stored[..., ::-1])[1].tobytes()
     again = encode_radiance(decode_radiance(data, "front.rgb.png", encoding), encoding)
@@ -104,7 +102,10 @@ def test_display_encoding() -> None:
 
 
 # A JPEG decoder shows a grey tail where the file is cut near its end: the shards' checksums find that.
-@pytest.mark.parametrize(("extension", "cut"), [(e, n) for e in ("png", "jpg") for n in (0, 1, 7, 20, 40)] + [("png", -30)])
+@pytest.mark.parametrize(
+    ("extension", "cut"),
+    [(extension, cut) for extension in ("png", "jpg") for cut in (0, 1, 7, 20, 40)] + [("png", -30)],
+)
 def test_cut_files_are_named(extension: str, cut: int) -> None:
     whole = cv2.imencode(f".{extension}", np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8))[1].tobytes()
     with pytest.raises(VrmmError, match=r"^frame 3, front"):

@@ -67,7 +67,8 @@ def test_the_order_of_released_versions_stays() -> None:
     first_of_splitmix64 = mix(np.array([0x9E3779B97F4A7C15], np.uint64))[0]  # published with the algorithm
     assert int(first_of_splitmix64) == 0xE220A8397B1DCDAF
     assert random_numbers(3, 0).tolist() == [2558736989570252433, 17913671590881668180, 5125111896206277188]
-    assert SampleOrder(np.array([3, 4, 2]), batch=1, block=2, seed=7).slice(1, 0, 9).tolist() == [0, 3, 2, 6, 5, 4, 1, 8, 7]
+    order = SampleOrder(np.array([3, 4, 2]), batch=1, block=2, seed=7)
+    assert order.slice(1, 0, 9).tolist() == [0, 3, 2, 6, 5, 4, 1, 8, 7]
 
 
 def test_random_numbers_are_uniform_and_independent() -> None:

@@ -244,9 +244,10 @@ def test_a_flipped_bit_in_data_is_named_by_verify_and_by_read(shards: Path, seed
     problems = verify_shards(shards)
     assert [(p.file, p.key, p.member) for p in problems] == [(f"tiny-{number:06d}.tar", key, extension)]
     opened = open_shards(shards)
-    with pytest.raises(DamageError, match=rf"tiny-{number:06d}\.tar: member {extension} of sample {key} is damaged") as e:
+    message = rf"tiny-{number:06d}\.tar: member {extension} of sample {key} is damaged"
+    with pytest.raises(DamageError, match=message) as caught:
         opened.read(opened.sample(key), extension)
-    assert (e.value.shard, e.value.key, e.value.member) == (f"tiny-{number:06d}.tar", key, extension)
+    assert (caught.value.shard, caught.value.key, caught.value.member) == (f"tiny-{number:06d}.tar", key, extension)
 
 
 @pytest.mark.parametrize("seed", range(12))
