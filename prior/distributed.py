@@ -74,11 +74,13 @@ def parameter_groups(module: nn.Module, model: VRMM, recipe: TrainRecipe) -> lis
 
 def initialize_engine(objective: nn.Module, recipe: TrainRecipe, ranks: Ranks) -> Any:
     """A DeepSpeed engine around the objective, with gloo on CPUs and NCCL on GPUs."""
+    cuda = torch.cuda.is_available()
+    if not cuda:
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
     import deepspeed
 
     # The shared-memory collective is compiled on first use (minutes); gloo does as well at this traffic.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-    cuda = torch.cuda.is_available()
     deepspeed.init_distributed(dist_backend="nccl" if cuda else "gloo", verbose=False)
     groups = parameter_groups(objective, objective.model, recipe)  # type: ignore[arg-type]
     betas = (recipe.optimizer.betas[0], recipe.optimizer.betas[1])

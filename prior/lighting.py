@@ -53,7 +53,8 @@ class LightSphere(nn.Module):
         triangle = inside.amin(dim=-1).argmax(dim=-1)
         corner_weights = torch.gather(inside, -2, triangle[..., None, None].expand(*triangle.shape, 1, 3))
         corner_weights = corner_weights.squeeze(-2).clamp(min=0.0)
-        corner_weights = corner_weights / corner_weights.sum(-1, keepdim=True)
+        # Lamps that pad a batch have no direction; they get no weight.
+        corner_weights = corner_weights / corner_weights.sum(-1, keepdim=True).clamp(min=1e-12)
         empty = directions.new_zeros(*directions.shape[:-1], self.count)
         return empty.scatter_add(-1, self._corners[triangle], corner_weights)
 

@@ -29,7 +29,7 @@ class LossConfig:
         negative: hinge on negative radiance of voxels, which an exactly linear light branch could otherwise learn.
         consistency_image, consistency_code: lambda_exp1 and lambda_exp2 of eq. 13.
         consistency_every: steps between two evaluations of eq. 13.
-        consistency_share: share of a batch's frames used for it.
+        consistency_stride: it is computed on every n-th frame of the batch.
     """
 
     l1: float = 1.0
@@ -44,16 +44,14 @@ class LossConfig:
     consistency_image: float = 0.5
     consistency_code: float = 0.01
     consistency_every: int = 4
-    consistency_share: float = 0.5
+    consistency_stride: int = 2
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             if getattr(self, field.name) < 0:
                 raise VrmmError(f"losses.{field.name}={getattr(self, field.name)} is negative; weights are 0 or more")
-        if self.consistency_every < 1 or self.shortest < 1:
-            raise VrmmError("losses.consistency_every and losses.shortest must be 1 or more")
-        if self.consistency_share > 1:
-            raise VrmmError(f"losses.consistency_share={self.consistency_share} must lie in [0, 1]")
+        if min(self.consistency_every, self.consistency_stride, self.shortest) < 1:
+            raise VrmmError("losses.consistency_every, losses.consistency_stride and losses.shortest must be 1 or more")
 
     @property
     def uses_consistency(self) -> bool:

@@ -88,20 +88,20 @@ class Objective(nn.Module):
         light: Tensor,
         generators: list[torch.Generator],
     ) -> dict[str, Tensor]:
-        """Eq. 12 and 13 on the first frames of the batch, at the encoder's resolution."""
-        count = max(1, round(self.weights.consistency_share * len(z_e)))
-        z_e, z_id, own_light = z_e[:count], z_id[:count], light[:count]
-        rotation, translation = encoding.rotation[:count].detach(), encoding.translation[:count].detach()
-        other_id, other_light = self._other_conditions(batch.subject[:count], own_light, generators[:count])
+        """Eq. 12 and 13 on every n-th frame of the batch, at the encoder's resolution."""
+        every = slice(None, None, self.weights.consistency_stride)
+        z_e, z_id, own_light = z_e[every], z_id[every], light[every]
+        rotation, translation = encoding.rotation[every].detach(), encoding.translation[every].detach()
+        other_id, other_light = self._other_conditions(batch.subject[every], own_light, generators[every])
         size = self.model.config.encoder_size
-        inputs = _input_cameras(batch, count).resized(size, size)
+        inputs = _input_cameras(batch, every).resized(size, size)
         other = self._render(other_id, z_e, other_light, rotation, translation, inputs)
         code, _ = self.model.expression_encoder(other.image, other.alpha)
         terms = {"consistency_code": ((code - z_e) ** 2).sum(dim=1).mean()}
         if self.weights.consistency_image > 0:
-            cameras = _target_cameras(batch, count, views=1).resized(size, size)
+            cameras = _target_cameras(batch, every, views=1).resized(size, size)
             again = self._render(z_id, code, own_light, rotation, translation, cameras)
-            target = nn.functional.interpolate(batch.target_images[:count, 0], size=(size, size), mode="area")
+            target = nn.functional.interpolate(batch.target_images[every, 0], size=(size, size), mode="area")
             terms["consistency_image"] = losses.photometric(again.image.flatten(0, 1), target).mean()
         return terms
 
@@ -135,21 +135,21 @@ class Objective(nn.Module):
         return {"total": total, **{name: value.detach() for name, value in terms.items()}}
 
 
-def _target_cameras(batch: FrameBatch, count: int | None = None, views: int | None = None) -> CameraBatch:
+def _target_cameras(batch: FrameBatch, rows: slice = slice(None), views: int | None = None) -> CameraBatch:
     height, width = batch.target_images.shape[-2:]
     return CameraBatch(
-        world_to_camera=batch.world_to_camera[:count, :views].flatten(0, 1),
-        intrinsics=batch.intrinsics[:count, :views].flatten(0, 1),
+        world_to_camera=batch.world_to_camera[rows, :views].flatten(0, 1),
+        intrinsics=batch.intrinsics[rows, :views].flatten(0, 1),
         height=height,
         width=width,
     )
 
 
-def _input_cameras(batch: FrameBatch, count: int) -> CameraBatch:
+def _input_cameras(batch: FrameBatch, rows: slice) -> CameraBatch:
     height, width = batch.input_images.shape[-2:]
     return CameraBatch(
-        world_to_camera=batch.input_world_to_camera[:count].flatten(0, 1),
-        intrinsics=batch.input_intrinsics[:count].flatten(0, 1),
+        world_to_camera=batch.input_world_to_camera[rows].flatten(0, 1),
+        intrinsics=batch.input_intrinsics[rows].flatten(0, 1),
         height=height,
         width=width,
     )

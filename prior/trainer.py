@@ -20,6 +20,7 @@ from datasets.lightstage.heads import load_head_model
 from datasets.loader import FrameLoader
 from prior.checkpoint import load_checkpoint, save_checkpoint, save_weights
 from prior.encoders import MIN_IMAGE_SIZE
+from prior.codebank import write_code_bank
 from prior.distributed import Ranks, initialize_engine
 from prior.objective import Objective, sample_generators
 from prior.preview import write_preview
@@ -148,6 +149,8 @@ class TrainingRun:
                 raise KeyboardInterrupt
         if log is not None:
             log.close()
+            data = self.recipe.loader
+            write_code_bank(self.model, loader.shards, loader.input_cameras, data.image_size, self.folder)
             atomic_write_json(self.folder / "complete.json", {"step": steps})
 
     def step(self, batches: Iterator[FrameBatch], step: int) -> dict[str, torch.Tensor]:

@@ -54,3 +54,9 @@ def test_total_irradiance_is_kept_and_the_field_turns_against_the_head():
     torch.testing.assert_close(field.sum(1) * SPHERE.solid_angle, power.sum(1), rtol=1e-5, atol=1e-5)
     moved_lamps = SPHERE.radiance(lamps @ turn[0], power, torch.eye(3)[None])
     torch.testing.assert_close(field, moved_lamps, rtol=1e-4, atol=1e-5)
+
+
+def test_padding_lamps_without_direction_add_nothing():
+    lamps = torch.tensor([[[0.0, 0.0, 1.0], [0.0, 0.0, 0.0]]])
+    radiance = SPHERE.radiance(lamps, torch.tensor([[[1.0] * 3, [0.0] * 3]]), torch.eye(3)[None])
+    torch.testing.assert_close(radiance, SPHERE.radiance(lamps[:, :1], torch.ones(1, 1, 3), torch.eye(3)[None]))

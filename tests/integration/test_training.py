@@ -1,0 +1,115 @@
+"""Training in real processes: interrupted equals uninterrupted, bit for bit; ranks agree; a folder has one writer."""
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.integration.training_run import (
+    finish,
+    kill_group,
+    logged,
+    make_data,
+    start,
+    wait_for_step,
+    weights_digest,
+)
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory) -> Path:
+    return make_data(tmp_path_factory.mktemp("training"))
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(recipe) -> Path:
+    """Two ranks, twelve steps, no fault."""
+    out = recipe.parent / "uninterrupted"
+    finish(start(recipe, out, ranks=2))
+    return out
+
+
+def test_kill_minus_nine_of_both_ranks_changes_no_bit(recipe, uninterrupted):
+    out = recipe.parent / "killed"
+    for step in (2, 7):
+        process = start(recipe, out, ranks=2)
+        wait_for_step(out, step, process)
+        kill_group(process)
+    finish(start(recipe, out, ranks=2))
+    assert weights_digest(out) == weights_digest(uninterrupted)
+    assert [row["step"] for row in logged(out)] == list(range(1, 13))
+
+
+def test_torn_newest_checkpoint_is_never_trusted(recipe, uninterrupted):
+    out = recipe.parent / "torn"
+    process = start(recipe, out, ranks=2)
+    wait_for_step(out, 7, process)
+    kill_group(process)
+    pointer = json.loads((out / "checkpoints" / "latest.json").read_text())
+    torn = out / "checkpoints" / f"step_{pointer['step'] + 3:08d}"
+    torn.mkdir(exist_ok=True)
+    (torn / "mp_rank_00_model_states.pt").write_bytes(b"half a checkpoint")
+    finish(start(recipe, out, ranks=2))
+    assert weights_digest(out) == weights_digest(uninterrupted)
+
+
+def test_ctrl_c_saves_and_the_same_command_continues(recipe, uninterrupted):
+    out = recipe.parent / "interrupted"
+    process = start(recipe, out, ranks=2)
+    wait_for_step(out, 4, process)
+    import os
+
+    os.killpg(process.pid, signal.SIGINT)
+    output = finish(process, status=130)
+    assert "run the same command again" in output
+    assert "Traceback" not in output
+    saved = json.loads((out / "checkpoints" / "latest.json").read_text())["step"]
+    assert saved == max(row["step"] for row in logged(out))
+    finish(start(recipe, out, ranks=2))
+    assert weights_digest(out) == weights_digest(uninterrupted)
+
+
+def test_one_rank_sees_the_same_losses_as_two(recipe, uninterrupted):
+    out = recipe.parent / "alone"
+    finish(start(recipe, out, ranks=1))
+    for alone, both in zip(logged(out), logged(uninterrupted), strict=True):
+        # float32 sums in another order, amplified over twelve Adam steps
+        assert alone["total"] == pytest.approx(both["total"], rel=2e-3), alone["step"]
+    # a finished run is recognised and left alone
+    assert "is complete" in finish(start(recipe, out, ranks=1))
+
+
+def test_dead_rank_ends_the_others_and_a_second_writer_is_refused(recipe, uninterrupted):
+    out = recipe.parent / "shared"
+    process = start(recipe, out, ranks=2)
+    wait_for_step(out, 1, process)
+    refused = finish(start(recipe, out, ranks=1), status=1)
+    assert "is being written by process" in refused
+    assert "Traceback" not in refused
+    import psutil
+
+    ranks = psutil.Process(process.pid).children()
+    ranks[1].kill()
+    assert process.wait(timeout=60) != 0
+    assert not [rank for rank in ranks if rank.is_running() and rank.status() != psutil.STATUS_ZOMBIE]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (("trainer.stepz=1",), "did you mean trainer.steps"),
+        (("model.primitives=90",), "primitives=90"),
+        (("loader.image_size=16",), "smaller than the encoder needs"),
+        (("loader.batch_frames=3",), "batch_frames"),
+        (("model.encoder_views=2",), "encoder_views=2"),
+    ],
+)
+def test_impossible_recipes_end_before_the_first_step_in_one_line(recipe, overrides, words):
+    out = recipe.parent / "refused"
+    output = finish(start(recipe, out, *overrides, ranks=2 if "batch" in overrides[0] else 1), status=1)
+    errors = [line for line in output.splitlines() if line.startswith("error:")]
+    assert len(errors) == 1, output
+    assert words in errors[0]
+    assert "Traceback" not in output
+    assert not (out / "weights.safetensors").exists()
