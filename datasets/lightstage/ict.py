@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 
 from datasets.lightstage.appearance import TEETH_ROUGHNESS, TEETH_SPECULAR, draw_look
 from datasets.lightstage.appearance_parts import eye_material, hair_material, skin_material, wet_material
-from datasets.lightstage.appearance_skin import paint_skin
+from datasets.lightstage.appearance_skin import SkinMap, map_skin, paint_skin
 from datasets.lightstage.appearance_uv import bake
 from datasets.lightstage.geometry import boundary_loop, vertex_normals
 from datasets.lightstage.hair import HAIR_NAMES, hair_cover, hair_offset
@@ -43,8 +43,8 @@ class ICTHead(HeadModel):
         skin = (faces < _SKIN_VERTICES).all(1) & (arrays.face_material <= 1)
         self._used = np.unique(np.concatenate([faces[_kept(arrays)].ravel(), arrays.landmarks68]))
         self._mean = ((arrays.vertices[self._used] - ORIGIN_CM) * 0.01).astype(np.float64)
-        self._identity = arrays.identity_basis[:, self._used].astype(np.float32) * np.float32(0.01)
-        self._expression = arrays.expression_basis[:, self._used].astype(np.float32) * np.float32(0.01)
+        self._identity = arrays.identity_basis[:, self._used].astype(np.float32, order="C") * np.float32(0.01)
+        self._expression = arrays.expression_basis[:, self._used].astype(np.float32, order="C") * np.float32(0.01)
         self._landmarks = np.searchsorted(self._used, arrays.landmarks68)
         self._sources: dict[str, np.ndarray] = {}
         self._parts: list[Part] = []
@@ -81,8 +81,8 @@ class ICTHead(HeadModel):
     def materials(self, subject: Subject) -> dict[str, Material]:
         look = draw_look(subject.appearance_seed, subject.tone)
         style = np.asarray(subject.identity)[len(self._identity) :]
-        positions, hair_positions = self._texel_positions
-        skin = paint_skin(positions, self._mean[self._landmarks], style, look)
+        skin_map, hair_positions = self._textures
+        skin = paint_skin(skin_map, style, look)
         teeth = np.broadcast_to(look.teeth, (8, 8, 3)).copy()
         return {
             "skin": skin_material(skin),
@@ -165,12 +165,14 @@ class ICTHead(HeadModel):
         self._parts.append(Part(name="neck_end", material="skin", faces=faces, uv=uv, smooth=False))
 
     @functools.cached_property
-    def _texel_positions(self) -> tuple[np.ndarray, np.ndarray]:
+    def _textures(self) -> tuple[SkinMap, np.ndarray]:
+        """The masks of the skin, and where the texels of the hair lie on the average head (metres)."""
         by_name = {part.name: part for part in self._parts}
         skin, hair = by_name["skin"], by_name["hair"]
         mean = self._mean[self._sources["skin"]]
         positions = bake(skin.uv, skin.faces, mean, _TEXTURE)
-        return positions, bake(hair.uv, hair.faces, mean[self._hair_source], _TEXTURE)
+        skin_map = map_skin(positions, self._mean[self._landmarks])
+        return skin_map, bake(hair.uv, hair.faces, mean[self._hair_source], _TEXTURE)
 
     def _gaze_angles(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """Angle from and around the gaze axis of each texel of an eyeball."""

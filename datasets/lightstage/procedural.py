@@ -20,7 +20,7 @@ from datasets.lightstage.appearance_parts import (
     teeth_material,
     wet_material,
 )
-from datasets.lightstage.appearance_skin import paint_skin
+from datasets.lightstage.appearance_skin import SkinMap, map_skin, paint_skin
 from datasets.lightstage.appearance_uv import bake
 from datasets.lightstage.geometry import vertex_normals
 from datasets.lightstage.hair import HAIR_NAMES, hair_offset
@@ -40,6 +40,7 @@ from datasets.lightstage.procedural_sheet import build_sheet
 
 _TEXTURE = 512
 _EXTRA = ("eye_size", "eye_tilt", "eye_openness", "ear_size", "ear_angle")
+_SHAVED = np.array([0.0, 9.0, 0.0, 0.0])
 _SIDES = {"eye_right": -1.0, "eye_left": 1.0}
 
 
@@ -107,14 +108,12 @@ class ProceduralHead(HeadModel):
     def materials(self, subject: Subject) -> dict[str, Material]:
         look = draw_look(subject.appearance_seed, subject.tone)
         style = np.asarray(subject.identity)[-len(HAIR_NAMES) :]
-        positions, hair_positions, ear_positions = self._texel_positions
-        skin = paint_skin(positions, 0.001 * self._rest[self._landmarks], style, look)
-        skin *= 1.0 - 0.85 * _nostrils(positions)[..., None]
-        bald = np.array([0.0, 9.0, 0.0, 0.0])
-        ear = paint_skin(ear_positions, 0.001 * self._rest[self._landmarks], bald, look)
+        skin_map, ear_map, hair_positions = self._textures
+        skin = paint_skin(skin_map, style, look) * (1.0 - 0.85 * _nostrils(skin_map.positions)[..., None])
+        ear = paint_skin(ear_map, _SHAVED, look) * np.array([1.0, 0.94, 0.95])
         return {
             "skin": skin_material(skin),
-            "ear": skin_material(ear * np.array([1.0, 0.88, 0.90])),
+            "ear": skin_material(ear),
             "eye": eye_material(*eye_texel_angles(256), IRIS_ANGLE, look),
             "teeth": teeth_material(paint_teeth(look.teeth, look.gum)),
             "tongue": wet_material(look.gum, look),
@@ -165,14 +164,14 @@ class ProceduralHead(HeadModel):
         return scalp + 1000.0 * offset[:, None] * normals
 
     @functools.cached_property
-    def _texel_positions(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Where the texels of skin, hair and ears lie on the average head, metres."""
+    def _textures(self) -> tuple[SkinMap, SkinMap, np.ndarray]:
+        """The masks of skin and ears, and where the texels of the hair lie on the average head (metres)."""
         ear = self._ears["ear_left"]
-        return (
-            bake(self._sheet.uv, self._sheet.faces, 0.001 * self._rest, _TEXTURE),
-            bake(self._scalp.uv, self._scalp.faces, 0.001 * self._scalp.points, _TEXTURE),
-            bake(ear.uv, ear.faces, 0.001 * ear.points, 128),
-        )
+        landmarks = 0.001 * self._rest[self._landmarks]
+        skin = bake(self._sheet.uv, self._sheet.faces, 0.001 * self._rest, _TEXTURE)
+        ears = bake(ear.uv, ear.faces, 0.001 * ear.points, 128)
+        hair = bake(self._scalp.uv, self._scalp.faces, 0.001 * self._scalp.points, _TEXTURE)
+        return map_skin(skin, landmarks), map_skin(ears, landmarks), hair
 
 
 def _nostrils(positions: Float[np.ndarray, "H W 3"]) -> Float[np.ndarray, "H W"]:

@@ -13,9 +13,11 @@ from jaxtyping import Float
 from datasets.lightstage.procedural_identity import bump, push, step
 from datasets.lightstage.procedural_surface import MOUTH_HALF_WIDTH, MOUTH_HEIGHT
 
-JAW_PIVOT = np.array([0.0, -8.0, 6.0])
-JAW_OPEN_ANGLE = 0.285
-"""Radians of jaw rotation at ``jawOpen`` = 1; 100 mm from the joint the lips part by about 28 mm."""
+# The condyles slide forwards while the jaw turns, so the effective axis lies below the joints.
+JAW_PIVOT = np.array([0.0, -32.0, -8.0])
+JAW_OPEN_ANGLE = 0.27
+"""Radians of jaw rotation at ``jawOpen`` = 1; 100 mm in front of the axis the lips part by about 28 mm."""
+_JAW_OPEN_SHIFT = np.array([0.0, -1.5, 4.0])
 _JAW_SHIFT = {"jawLeft": (9.0, 0.0, 0.0), "jawRight": (-9.0, 0.0, 0.0), "jawForward": (0.0, 0.5, 6.5)}
 _REST_UPPER, _REST_LOWER, _SHUT = 0.37, -0.33, -0.16
 GAZE_YAW, GAZE_UP, GAZE_DOWN = np.radians(32.0), np.radians(24.0), np.radians(30.0)
@@ -212,7 +214,8 @@ def move_jaw(
     turned = offset.copy()
     turned[:, 1] = np.cos(angle) * offset[:, 1] - np.sin(angle) * offset[:, 2]
     turned[:, 2] = np.sin(angle) * offset[:, 1] + np.cos(angle) * offset[:, 2]
-    shift = sum(expression[_INDEX[name]] * np.array(vector) for name, vector in _JAW_SHIFT.items())
+    shift = expression[_INDEX["jawOpen"]] * _JAW_OPEN_SHIFT
+    shift = shift + sum(expression[_INDEX[name]] * np.array(vector) for name, vector in _JAW_SHIFT.items())
     return JAW_PIVOT + turned + weight[:, None] * shift
 
 

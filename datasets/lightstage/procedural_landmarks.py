@@ -12,10 +12,10 @@ _BROW = [(12, 22, 88), (22, 26, 85), (32, 28, 79), (42, 26, 70), (51, 19, 57)]
 _NOSE = [(0, 6, 88), (0, -6, 93), (0, -18, 100), (0, -31, 111)]
 _NOSTRIL = [(13, -42, 92), (7, -44, 95)]
 _NOSE_BASE = (0, -46, 95)
-_UPPER_LIP = [(16, -58.5, 90), (5.5, -53.5, 96)]
-_UPPER_LIP_MIDDLE = (0, -54.8, 96)
-_LOWER_LIP = [(16, -72, 88), (8, -75.5, 91)]
-_LOWER_LIP_MIDDLE = (0, -76.5, 92)
+_UPPER_LIP = [(15, -58.6, 90), (5.0, -54.8, 96)]
+_UPPER_LIP_MIDDLE = (0, -55.8, 96)
+_LOWER_LIP = [(15, -70.5, 89), (8, -73.2, 92)]
+_LOWER_LIP_MIDDLE = (0, -74, 93)
 
 
 def find_landmarks(sheet: Sheet, opened: Float[np.ndarray, "V 3"]) -> Int[np.ndarray, "68"]:

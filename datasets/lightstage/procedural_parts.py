@@ -8,9 +8,11 @@ from datasets.lightstage.procedural_mouth import Soft, grid_faces
 
 IRIS_ANGLE = 0.50
 """Half-angle (radians) of the iris: 5.9 mm on a 12 mm eyeball."""
-_EYE_ROWS, _EYE_COLUMNS = 26, 33
+_EYE_ROWS, _EYE_COLUMNS = 24, 29
+_EYE_UV_POWER = 0.55
+"""Below 1: the iris gets more of the eyeball's texture than its share of the sphere."""
 _EAR_ROWS, _EAR_COLUMNS = 22, 41
-_HAIR_ROWS, _HAIR_COLUMNS = 50, 97
+_HAIR_ROWS, _HAIR_COLUMNS = 44, 89
 
 
 def build_eyeball() -> Soft:
@@ -21,7 +23,7 @@ def build_eyeball() -> Soft:
     radius = surface.EYE_RADIUS + 0.9 * (1.0 - t * t * (3.0 - 2.0 * t))
     directions = np.stack([np.sin(polar) * np.cos(turn), np.sin(polar) * np.sin(turn), np.cos(polar)], -1)
     points = (radius[..., None] * directions).reshape(-1, 3)
-    uv = 0.5 + 0.5 * (polar / np.pi)[..., None] * np.stack([np.cos(turn), np.sin(turn)], -1)
+    uv = 0.5 + 0.5 * ((polar / np.pi) ** _EYE_UV_POWER)[..., None] * np.stack([np.cos(turn), np.sin(turn)], -1)
     faces = grid_faces(_EYE_ROWS, _EYE_COLUMNS)
     return Soft(points=points, faces=faces, uv=uv.reshape(-1, 2), jaw=np.zeros(len(points)))
 
@@ -30,7 +32,7 @@ def eye_texel_angles(size: int) -> tuple[Float[np.ndarray, "H W"], Float[np.ndar
     """Angle from and around the gaze axis of each texel of the eyeball's texture, radians."""
     x = (np.arange(size) + 0.5) / size * 2.0 - 1.0
     across, up = np.meshgrid(x, -x)
-    return np.pi * np.hypot(across, up), np.arctan2(up, across)
+    return np.pi * np.hypot(across, up) ** (1.0 / _EYE_UV_POWER), np.arctan2(up, across)
 
 
 def build_ear(side: float) -> Soft:

@@ -14,10 +14,11 @@ from jaxtyping import Float, Int
 
 from datasets.lightstage import procedural_surface as surface
 
-HALF_COLUMNS = 76
+HALF_COLUMNS = 75
 _AXIS_DEPTH = -5.0
 _TOP = 25.0
-_ROWS = {"crown": 22, "eye": 18, "mouth": 46, "chin": 22, "throat": 14, "end": 4}
+_FOREHEAD = np.radians(17.0)
+_ROWS = {"crown": 16, "eye": 25, "mouth": 45, "chin": 22, "throat": 12, "end": 3}
 EYE_ROW = _ROWS["crown"] + _ROWS["eye"]
 MOUTH_ROW = EYE_ROW + _ROWS["mouth"]
 EYE_CORNERS = (17.5, 45.0)
@@ -95,7 +96,7 @@ def _trace_half() -> np.ndarray:
     dense[:, [0, -1], 0] = 0.0
     stations = [
         0,
-        int(np.argmin(np.abs(heights - _TOP) + np.abs(elevations))),
+        int(np.argmin(np.abs(elevations - _FOREHEAD))),
         int(np.argmin(np.abs(heights - surface.EYE_CENTER[1]) + np.abs(elevations))),
         int(np.argmin(np.abs(heights - surface.MOUTH_HEIGHT) + np.abs(elevations))),
         int(np.argmin(np.abs(elevations + np.radians(32.0)))),

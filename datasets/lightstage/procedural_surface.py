@@ -46,20 +46,20 @@ def _skull(points: np.ndarray) -> np.ndarray:
     """Cranium, forehead, face, cheekbones, jaw, chin, neck."""
     head = _ellipsoid(points, (0.0, 28.0, -20.0), (73.0, 84.0, 91.0))
     head = smooth_min(head, _ellipsoid(points, (0.0, 36.0, 18.0), (60.0, 55.0, 64.0)), 20.0)
-    head = smooth_min(head, _ellipsoid(points, (0.0, -32.0, 20.0), (62.0, 76.0, 63.0)), 25.0)
+    head = smooth_min(head, _ellipsoid(points, (0.0, -32.0, 20.0), (59.0, 76.0, 63.0)), 25.0)
     head = smooth_min(head, _capsule(points, (45.0, -15.0, 47.0), (56.0, -8.0, 8.0), 13.0, 12.0), 30.0)
     head = smooth_min(head, _ellipsoid(points, (30.0, -36.0, 58.0), (20.0, 24.0, 22.0)), 24.0)
-    head = smooth_min(head, _ellipsoid(points, (39.0, -42.0, 16.0), (20.0, 34.0, 28.0)), 30.0)
-    head = smooth_min(head, _capsule(points, (42.0, -62.0, 10.0), (15.0, -92.0, 62.0), 12.0, 12.0), 32.0)
+    head = smooth_min(head, _ellipsoid(points, (37.0, -40.0, 16.0), (20.0, 32.0, 28.0)), 30.0)
+    head = smooth_min(head, _capsule(points, (39.0, -60.0, 10.0), (13.0, -91.0, 62.0), 12.0, 12.0), 30.0)
     head = smooth_min(head, _ellipsoid(points, (0.0, -62.0, 56.0), (31.0, 26.0, 37.0)), 18.0)
-    head = smooth_min(head, _ellipsoid(points, (0.0, -93.0, 73.0), (17.0, 13.5, 15.5)), 16.0)
+    head = smooth_min(head, _ellipsoid(points, (0.0, -92.0, 74.0), (15.0, 13.5, 15.5)), 16.0)
     neck = _capsule(points, (0.0, -40.0, -32.0), (0.0, -200.0, -40.0), 49.0, 50.0)
     return smooth_min(head, neck, 24.0)
 
 
 def _brows_and_sockets(head: np.ndarray, points: np.ndarray) -> np.ndarray:
     head = smooth_min(head, _capsule(points, (9.0, 20.0, 78.0), (34.0, 24.0, 70.0), 8.0, 7.5), 14.0)
-    head = smooth_min(head, _capsule(points, (34.0, 24.0, 70.0), (52.0, 14.0, 50.0), 7.5, 6.0), 14.0)
+    head = smooth_min(head, _capsule(points, (34.0, 24.0, 70.0), (50.0, 14.0, 48.0), 7.5, 7.0), 20.0)
     head = smooth_max(head, -_ellipsoid(points, (29.0, 5.0, 88.0), (15.5, 9.5, 15.0)), 12.0)
     x, y, z = EYE_CENTER
     lids = _ellipsoid(points, (x, y, z), (LID_RADIUS, LID_RADIUS, LID_RADIUS))
@@ -68,22 +68,23 @@ def _brows_and_sockets(head: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 def _nose(head: np.ndarray, points: np.ndarray) -> np.ndarray:
     nose = _capsule(points, (0.0, 12.0, 79.0), (0.0, -24.0, 98.0), 7.0, 7.6)
+    nose = smooth_min(nose, _capsule(points, (0.0, 4.0, 72.0), (0.0, -30.0, 82.0), 9.0, 13.0), 14.0)
     nose = smooth_min(nose, _ellipsoid(points, (0.0, -31.0, 102.0), (9.0, 8.5, 9.0)), 6.0)
     nose = smooth_min(nose, _ellipsoid(points, (10.5, -36.0, 93.5), (6.2, 6.8, 9.0)), 9.0)
     nose = smooth_min(nose, _capsule(points, (0.0, -38.0, 102.0), (0.0, -43.0, 91.0), 3.6, 4.0), 4.0)
     nose = smooth_max(nose, -_ellipsoid(points, (6.4, -43.5, 98.0), (3.0, 4.5, 4.6)), 2.5)
-    return smooth_min(head, nose, 11.0)
+    return smooth_min(head, nose, 13.0)
 
 
 def _lips(head: np.ndarray, points: np.ndarray) -> np.ndarray:
     head = smooth_max(head, -_capsule(points, (0.0, -46.0, 101.0), (0.0, -55.0, 99.5), 3.4, 4.2), 5.0)
-    upper = _capsule(points, (5.0, -57.8, 90.0), (22.0, -62.2, 79.0), 5.8, 3.2)
-    upper = smooth_min(upper, _capsule(points, (0.0, -59.0, 90.5), (5.0, -57.8, 90.0), 5.4, 5.8), 3.0)
-    lower = _capsule(points, (0.0, -69.3, 87.6), (11.0, -68.4, 86.0), 7.0, 6.6)
-    lower = smooth_min(lower, _capsule(points, (11.0, -68.4, 86.0), (22.0, -64.4, 79.0), 6.6, 3.2), 3.0)
+    upper = _capsule(points, (5.0, -58.4, 90.8), (22.0, -62.3, 79.0), 5.0, 3.0)
+    upper = smooth_min(upper, _capsule(points, (0.0, -59.4, 91.2), (5.0, -58.4, 90.8), 4.6, 5.0), 3.0)
+    lower = _capsule(points, (0.0, -68.4, 89.2), (11.0, -67.6, 87.4), 5.7, 5.4)
+    lower = smooth_min(lower, _capsule(points, (11.0, -67.6, 87.4), (22.0, -64.2, 79.0), 5.4, 3.0), 3.0)
     head = smooth_min(head, upper, 5.0)
     head = smooth_min(head, lower, 5.0)
-    head = smooth_max(head, -_capsule(points, (0.0, -81.5, 97.5), (14.0, -80.0, 92.0), 5.0, 4.0), 8.0)
+    head = smooth_max(head, -_capsule(points, (0.0, -80.0, 97.5), (14.0, -78.5, 92.0), 5.0, 4.0), 8.0)
     line = _capsule(points, (0.0, MOUTH_HEIGHT, 99.0), (12.0, MOUTH_HEIGHT, 95.5), 2.0, 2.0)
     line = np.minimum(line, _capsule(points, (12.0, MOUTH_HEIGHT, 95.5), (27.0, MOUTH_HEIGHT, 84.0), 2.0, 1.2))
     return smooth_max(head, -line, 2.4)
