@@ -4,7 +4,7 @@ import dataclasses
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -111,7 +111,7 @@ def jpeg_bytes(picture: UInt8[np.ndarray, "H W 3"], quality: int = 88) -> bytes:
     return _encoded(picture, format="JPEG", quality=quality, subsampling=0, optimize=True)
 
 
-def _encoded(picture: np.ndarray, **options: object) -> bytes:
+def _encoded(picture: np.ndarray, **options: Any) -> bytes:
     from PIL import Image
 
     file = io.BytesIO()

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float, Int
@@ -235,8 +235,8 @@ class VRMM(nn.Module):
             opacity_weight=opacity.head.weight.squeeze(0),
             gain_weight=appearance.gain.weight,
             shading_weight=appearance.shading.weight.squeeze(0),
-            opacity_bias=opacity.head.bias.squeeze(2),
-            gain_bias=appearance.gain.bias,
+            opacity_bias=cast(Tensor, opacity.head.bias).squeeze(2),
+            gain_bias=cast(Tensor, appearance.gain.bias),
             grid=self.config.grid,
             depth=self.config.voxels,
             density=opacity.DENSITY,

@@ -1,6 +1,7 @@
 """D_rgb of eq. 5: relightable colour, exactly linear in the light (after TRAvatar)."""
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from jaxtyping import Float
@@ -73,7 +74,7 @@ class AppearanceDecoder(nn.Module):
         head frame.
         """
         batch, views = view_direction.shape[:2]
-        basis, last = self.view_basis(view_direction), self.gates[-1]
+        basis, last = self.view_basis(view_direction), cast(Pointwise, self.gates[-1])
         weight = last.weight + torch.einsum(
             "bvr,rmc->bvmc", basis, self.view_gates.weight.unflatten(0, (self.VIEW_BASIS, -1))
         )

@@ -1,5 +1,7 @@
 """D_mesh of eq. 5: the base mesh."""
 
+from typing import cast
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -13,6 +15,8 @@ class MeshDecoder(nn.Module):
 
     template: Tensor
 
+    template: Tensor
+
     def __init__(self, template: Float[Tensor, "V 3"], identity: int, expression: int, width: int = 128) -> None:
         super().__init__()
         self.register_buffer("template", template)
@@ -23,8 +27,9 @@ class MeshDecoder(nn.Module):
             nn.LeakyReLU(0.2),
             nn.Linear(width, template.numel()),
         )
-        nn.init.normal_(self.layers[-1].weight, std=0.01)
-        nn.init.zeros_(self.layers[-1].bias)
+        last = cast(nn.Linear, self.layers[-1])
+        nn.init.normal_(last.weight, std=0.01)
+        nn.init.zeros_(last.bias)
 
     def forward(self, z_id: Float[Tensor, "B I"], z_e: Float[Tensor, "B E"]) -> Float[Tensor, "B V 3"]:
         """Vertices in the head frame, metres."""

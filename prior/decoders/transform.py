@@ -1,6 +1,7 @@
 """D_T of eq. 5: rotation, translation and scale of the primitives."""
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from jaxtyping import Float
@@ -27,7 +28,7 @@ class TransformDecoder(nn.Module):
         )
         self.head = nn.Conv2d(channels[-1] + extra[len(channels) - 1], 9, 1)
         nn.init.normal_(self.head.weight, std=0.01)
-        nn.init.zeros_(self.head.bias)
+        nn.init.zeros_(cast(Tensor, self.head.bias))
         unit = torch.tensor(self.RANGE).repeat_interleave(3)
         self.register_buffer("unit", unit, persistent=False)
 

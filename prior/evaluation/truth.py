@@ -76,7 +76,7 @@ class TruthRequest:
             "subject": self.subject,
             "expression": [float(value) for value in self.expression],
             "light": {
-                name: hashlib.sha256(np.ascontiguousarray(value)).hexdigest()
+                name: hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
                 for name, value in vars(self.light).items()
             },
             "camera": {**self.camera.to_json(), "name": "", "split": ""},
@@ -192,7 +192,7 @@ def _render_to(stage: TruthStage | None, request: TruthRequest, path: Path, samp
         samples,
     )
     arrays = {"image": np.asarray(picture.image, np.float32), "mask": np.asarray(picture.mask, np.float32)}
-    atomic_write(path, lambda file: np.savez(file, **arrays))
+    atomic_write(path, lambda file: np.savez(file, **arrays))  # pyright: ignore[reportArgumentType]
 
 
 def _read(path: Path) -> RenderedImage:
