@@ -1,0 +1,125 @@
+"""Fine-tuning (eq. 15): the decoders learn the person, held to the prior by locality regularisation."""
+
+import copy
+import dataclasses
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from fitting.expressions import ExpressionBank
+from fitting.inversion import Progress
+from fitting.locality import Locality
+from fitting.objective import LightPrior, photo_loss
+from fitting.optimizer import ScheduledAdam
+from fitting.recipe import FinetuneConfig, FitRecipe
+from fitting.rendering import render_solution
+from fitting.state import FitState, Solution
+from fitting.views import Views
+from prior.render import RenderConfig
+from prior.vrmm import VRMM
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Finetuned:
+    """The result of eq. 15.
+
+    Attributes:
+        model: a copy of the prior with tuned decoders.
+        solution: the unknowns, refined.
+        losses: the objective at every step.
+        locality: L_LR at every step, unweighted; empty where it is switched off.
+    """
+
+    model: VRMM
+    solution: Solution
+    losses: list[float]
+    locality: list[float]
+
+
+def finetune(
+    prior: VRMM,
+    rendering: RenderConfig,
+    views: Views,
+    start: Solution,
+    recipe: FitRecipe,
+    bank: ExpressionBank,
+    progress: Progress | None = None,
+) -> Finetuned:
+    """Minimise eq. 15 with Adam from an inversion. Neither the prior nor the inversion is changed.
+
+    Encoders and the table of training identities stay frozen.
+
+    Raises:
+        VrmmError: a loss that is not finite.
+    """
+    config, views = recipe.finetune, views.through(start.cameras.intrinsics)
+    model, state = copy.deepcopy(prior), FitState.at_solution(prior, views, start)
+    tuned = _select(model, config)
+    optimizer = ScheduledAdam(_groups(tuned, state, config, views), config.steps, config.clip, tuned)
+    locality = Locality(prior, rendering, config.locality, recipe.losses, bank, recipe.seed)
+    regularizer = _Regularizer(model, recipe)
+    history, drift = [], []
+    for step in range(config.steps):
+        solution = state.solution(views)
+        loss = photo_loss(render_solution(model, solution, rendering), views, recipe.losses) + regularizer(state)
+        if config.locality.weight > 0:
+            kept = locality(model, solution)
+            loss = loss + config.locality.weight * kept
+            drift.append(float(kept.detach()))
+        optimizer.step(loss, views)
+        history.append(float(loss.detach()))
+        if progress is not None:
+            progress("fine-tuning", step + 1, config.steps, history[-1])
+    return Finetuned(
+        model=model.requires_grad_(False), solution=state.solution(views).detached(), losses=history, locality=drift
+    )
+
+
+class _Regularizer:
+    """lambda_id and lambda_exp of eq. 15, and what is usual for light and lens as in the inversion."""
+
+    def __init__(self, model: VRMM, recipe: FitRecipe) -> None:
+        self._finetune, self._inversion, self._light = recipe.finetune, recipe.inversion, LightPrior(model.light_sphere)
+
+    def __call__(self, state: FitState) -> Float[Tensor, ""]:
+        rough, tint = self._light(state)
+        return (
+            self._finetune.identity * (state.offset**2).sum()
+            + self._finetune.expression * (state.z_e**2).mean()
+            + self._inversion.light_smooth * rough
+            + self._inversion.light_grey * tint
+            + self._inversion.focal * (state.log_focal**2).sum()
+        )
+
+
+def _select(model: VRMM, config: FinetuneConfig) -> list[nn.Parameter]:
+    """The weights theta; all others are frozen."""
+    decoders = {
+        "mesh": model.mesh_decoder,
+        "identity": model.identity_decoder,
+        "transform": model.transform_decoder,
+        "opacity": model.opacity_decoder,
+        "appearance": model.appearance_decoder,
+    }
+    model.requires_grad_(False)
+    for name in config.decoders:
+        decoders[name].requires_grad_(True)
+    return [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+
+def _groups(tuned: list[nn.Parameter], state: FitState, config: FinetuneConfig, views: Views) -> list[dict]:
+    pairs = [
+        (state.offset, config.lr_identity),
+        (state.z_e, config.lr_expression),
+        (state.raw_light, config.lr_light),
+        (state.turn, config.lr_turn),
+        (state.shift, config.lr_shift),
+        (state.log_focal, 0.0 if views.focal_known else config.lr_focal),
+    ]
+    state.requires_grad_(False)
+    groups = [{"params": tuned, "lr": config.lr}] if tuned else []
+    for parameter, rate in pairs:
+        if rate > 0:
+            parameter.requires_grad_(True)
+            groups.append({"params": [parameter], "lr": rate})
+    return groups

@@ -1,0 +1,48 @@
+"""Adam as both stages of a fit use it: rates that fall along a cosine, a bound on the networks' gradient, no NaN."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from datasets.errors import VrmmError
+from fitting.views import Views
+
+FINAL_RATE = 0.05
+"""Share of the first rate that is left at the last step."""
+
+
+class ScheduledAdam:
+    """Final.
+
+    Args:
+        groups: parameters with their first rates, as for ``torch.optim.Adam``.
+        steps: over which the rates fall.
+        clip: largest norm of the gradient of ``clipped``; 0 for none.
+        clipped: the parameters that it bounds.
+    """
+
+    def __init__(
+        self, groups: list[dict[str, Any]], steps: int, clip: float = 0.0, clipped: Sequence[nn.Parameter] = ()
+    ) -> None:
+        self._adam = torch.optim.Adam(groups, betas=(0.9, 0.98))
+        self._rates = [group["lr"] for group in self._adam.param_groups]
+        self._steps, self._clip, self._clipped, self._done = steps, clip, clipped, 0
+
+    def step(self, loss: Float[Tensor, ""], views: Views) -> None:
+        """Backward and step. Raises VrmmError, naming the photos, for a loss that is not finite."""
+        if not math.isfinite(float(loss.detach())):
+            raise VrmmError(f"the fit of {', '.join(views.names)} left the finite numbers; lower the recipe's rates")
+        progress = self._done / self._steps
+        share = FINAL_RATE + (1.0 - FINAL_RATE) * 0.5 * (1.0 + math.cos(math.pi * progress))
+        for group, rate in zip(self._adam.param_groups, self._rates, strict=True):
+            group["lr"] = rate * share
+        self._adam.zero_grad(set_to_none=True)
+        loss.backward()
+        if self._clip > 0 and self._clipped:
+            nn.utils.clip_grad_norm_(self._clipped, self._clip)
+        self._adam.step()
+        self._done += 1

@@ -1,0 +1,172 @@
+"""The fitting recipe: what ``configs/fitting/*.yaml`` hold."""
+
+import dataclasses
+import enum
+
+from datasets.errors import VrmmError
+from prior.losses import LossConfig
+
+DECODERS = ("mesh", "identity", "transform", "opacity", "appearance")
+
+
+class Expressions(enum.Enum):
+    """Whether the photos of one fit show one expression."""
+
+    shared = "shared"
+    each = "each"
+
+
+@dataclasses.dataclass(kw_only=True)
+class ImageWeights:
+    """Weights of L_img, as in training (eq. 9).
+
+    Attributes:
+        l1: L1 on the square root of radiance.
+        alpha: L1 between alpha and mask.
+        perceptual: structural similarity at several scales.
+    """
+
+    l1: float = LossConfig.l1
+    alpha: float = LossConfig.alpha
+    perceptual: float = LossConfig.perceptual
+
+    def __post_init__(self) -> None:
+        _require_not_negative(self)
+
+
+@dataclasses.dataclass(kw_only=True)
+class InversionConfig:
+    """Eq. 14.
+
+    Attributes:
+        steps: of Adam.
+        coarse: share of the steps at half the resolution, first.
+        lr_weights, lr_expression, lr_light: rates of the blend weights, of z_e and of the light.
+        lr_turn, lr_shift, lr_focal: of the head pose (radians, metres) and of the logarithm of the focal length.
+        landmarks: weight of the landmark term, in units of the head's size in the picture; fades to 0 by ``fade``.
+        fade: share of the steps after which landmarks do not count.
+        weights: lambda on the squared deviation of the blend weights from the mean identity.
+        expression: lambda_exp on the mean square of z_e.
+        light_smooth: on the differences of the light between neighbouring directions.
+        light_grey: on the colour of the light: skin and lamps cannot be told apart in one photo.
+        focal: on the squared logarithm of the change of a guessed focal length.
+    """
+
+    steps: int = 240
+    coarse: float = 0.5
+    lr_weights: float = 0.03
+    lr_expression: float = 0.03
+    lr_light: float = 0.05
+    lr_turn: float = 0.006
+    lr_shift: float = 0.001
+    lr_focal: float = 0.003
+    landmarks: float = 1.0
+    fade: float = 0.5
+    weights: float = 2e-3
+    expression: float = 2e-4
+    light_smooth: float = 2e-3
+    light_grey: float = 2e-2
+    focal: float = 0.01
+
+    def __post_init__(self) -> None:
+        _require_not_negative(self)
+        if self.steps < 1:
+            raise VrmmError(f"inversion.steps={self.steps} must be 1 or more")
+        if self.coarse > 1 or self.fade > 1:
+            raise VrmmError("inversion.coarse and inversion.fade are shares of the steps; they lie in [0, 1]")
+
+
+@dataclasses.dataclass(kw_only=True)
+class LocalityConfig:
+    """L_LR of eq. 15 and 16: what must stay as the prior has it.
+
+    Attributes:
+        weight: lambda_LR; 0 switches the term off.
+        samples: interpolated identities rendered in a step.
+        image_size: pixels of their side.
+        angle: degrees to which the random cameras go around the head, at least.
+        near: share of the random cameras that are near those of the photos.
+        fitted_light: share of the samples lit like the photos.
+    """
+
+    weight: float = 1.0
+    samples: int = 1
+    image_size: int = 64
+    angle: float = 60.0
+    near: float = 0.3
+    fitted_light: float = 0.3
+
+    def __post_init__(self) -> None:
+        _require_not_negative(self)
+        if self.samples < 1 or self.image_size < 16:
+            raise VrmmError("finetune.locality.samples must be 1 or more and its image_size 16 or more")
+
+
+@dataclasses.dataclass(kw_only=True)
+class FinetuneConfig:
+    """Eq. 15.
+
+    Attributes:
+        steps: of Adam; 0 leaves the inversion as it is.
+        decoders: those whose weights theta are tuned.
+        lr: of the weights.
+        lr_identity: of the offset of z_id from the blend; 0 keeps z_id where the inversion left it.
+        lr_expression, lr_light, lr_turn, lr_shift, lr_focal: as in the inversion, smaller.
+        identity: lambda_id on the squared length of that offset.
+        expression: lambda_exp on the mean square of z_e.
+        clip: largest norm of the gradient of the weights.
+    """
+
+    steps: int = 500
+    decoders: list[str] = dataclasses.field(default_factory=lambda: list(DECODERS))
+    lr: float = 5e-4
+    lr_identity: float = 2e-3
+    lr_expression: float = 3e-3
+    lr_light: float = 1e-2
+    lr_turn: float = 1e-3
+    lr_shift: float = 2e-4
+    lr_focal: float = 3e-4
+    identity: float = 1e-3
+    expression: float = 2e-4
+    clip: float = 1.0
+    locality: LocalityConfig = dataclasses.field(default_factory=LocalityConfig)
+
+    def __post_init__(self) -> None:
+        if self.steps < 0:
+            raise VrmmError(f"finetune.steps={self.steps} must be 0 or more")
+        unknown = [name for name in self.decoders if name not in DECODERS]
+        if unknown:
+            raise VrmmError(f"finetune.decoders: {unknown[0]} is unknown; there are {', '.join(DECODERS)}")
+
+
+@dataclasses.dataclass(kw_only=True)
+class FitRecipe:
+    """Everything a fit depends on beside the prior and the photos.
+
+    Attributes:
+        seed: of the locality samples.
+        threads: CPU threads.
+        image_size: working size of the photos, pixels.
+        expressions: one expression for all photos or one each.
+    """
+
+    seed: int = 0
+    threads: int = 2
+    image_size: int = 96
+    expressions: Expressions = Expressions.shared
+    losses: ImageWeights = dataclasses.field(default_factory=ImageWeights)
+    inversion: InversionConfig = dataclasses.field(default_factory=InversionConfig)
+    finetune: FinetuneConfig = dataclasses.field(default_factory=FinetuneConfig)
+
+    def __post_init__(self) -> None:
+        if self.image_size < 32:
+            raise VrmmError(f"image_size={self.image_size} is too small to fit a face; use 32 or more")
+        if self.threads < 1:
+            raise VrmmError(f"threads={self.threads} must be 1 or more")
+
+
+def _require_not_negative(section: object) -> None:
+    for field in dataclasses.fields(section):  # type: ignore[arg-type]
+        value = getattr(section, field.name)
+        if isinstance(value, float) and value < 0:
+            raise VrmmError(f"{field.name}={value} is negative; it must be 0 or more")
