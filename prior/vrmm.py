@@ -115,6 +115,9 @@ class VRMM(nn.Module):
     ``identity_codes`` are the auto-decoded z_id of the training subjects, in the order of ``subjects``.
     """
 
+    template_faces: Tensor
+    template_uv: Tensor
+
     def __init__(self, config: VRMMConfig, template: Template, subjects: tuple[str, ...]) -> None:
         super().__init__()
         self.config, self.subjects = config, subjects
