@@ -7,8 +7,11 @@
 
 #include <cstdint>
 #include <cstring>
-#include <type_traits>
 #include <vector>
+
+#if defined(__SSE__)
+#include <immintrin.h>
+#endif
 
 namespace {
 
@@ -22,8 +25,8 @@ constexpr int LANES = 4, ROWS = 4;
 
 constexpr int CHUNK = 2 * LANES;  // voxels of a texel handled together
 constexpr int64_t TILE = 16;      // neighbouring texels handled together
+constexpr int64_t AHEAD = 2;      // texels between a prefetch and the use
 constexpr int64_t PARTS = 32;     // independent pieces of the backward pass, whatever the number of threads
-constexpr int RUN = 4;            // voxels copied at once where that many lie in a row
 
 typedef float Vec __attribute__((vector_size(LANES * sizeof(float))));
 typedef int32_t Bits __attribute__((vector_size(LANES * sizeof(float))));
@@ -35,6 +38,51 @@ inline Vec load(const float* from) {
 }
 
 inline void store(float* to, Vec value) { std::memcpy(to, &value, sizeof(value)); }
+
+// A vector as LANES / 4 groups of four floats, each from or to a place of its own.
+
+#if defined(__AVX512F__)
+#define VECTOR_OPERATION(name, ...) (Vec) _mm512_##name(__VA_ARGS__)
+typedef __m512 Native;
+inline Vec join(const float* const at[4]) {
+    __m512 all = _mm512_castps128_ps512(_mm_loadu_ps(at[0]));
+    all = _mm512_insertf32x4(all, _mm_loadu_ps(at[1]), 1);
+    all = _mm512_insertf32x4(all, _mm_loadu_ps(at[2]), 2);
+    return (Vec)_mm512_insertf32x4(all, _mm_loadu_ps(at[3]), 3);
+}
+inline void split(Vec value, float* const at[4]) {
+    _mm_storeu_ps(at[0], _mm512_castps512_ps128((__m512)value));
+    _mm_storeu_ps(at[1], _mm512_extractf32x4_ps((__m512)value, 1));
+    _mm_storeu_ps(at[2], _mm512_extractf32x4_ps((__m512)value, 2));
+    _mm_storeu_ps(at[3], _mm512_extractf32x4_ps((__m512)value, 3));
+}
+#elif defined(__AVX__)
+#define VECTOR_OPERATION(name, ...) (Vec) _mm256_##name(__VA_ARGS__)
+typedef __m256 Native;
+inline Vec join(const float* const at[2]) { return (Vec)_mm256_loadu2_m128(at[1], at[0]); }
+inline void split(Vec value, float* const at[2]) { _mm256_storeu2_m128(at[1], at[0], (__m256)value); }
+#else
+#if defined(__SSE__)
+#define VECTOR_OPERATION(name, ...) (Vec) _mm_##name(__VA_ARGS__)
+typedef __m128 Native;
+#endif
+inline Vec join(const float* const at[1]) { return load(at[0]); }
+inline void split(Vec value, float* const at[1]) { store(at[0], value); }
+#endif
+
+// Within each group of four lanes, out[i][j] = in[j][i].
+inline void transpose(const Vec in[4], Vec out[4]) {
+#if defined(VECTOR_OPERATION)
+    const Native a = (Native)in[0], b = (Native)in[1], c = (Native)in[2], d = (Native)in[3];
+    const Native ab = (Native)VECTOR_OPERATION(unpacklo_ps, a, b), cd = (Native)VECTOR_OPERATION(unpacklo_ps, c, d);
+    const Native AB = (Native)VECTOR_OPERATION(unpackhi_ps, a, b), CD = (Native)VECTOR_OPERATION(unpackhi_ps, c, d);
+    out[0] = VECTOR_OPERATION(shuffle_ps, ab, cd, 0x44), out[1] = VECTOR_OPERATION(shuffle_ps, ab, cd, 0xEE);
+    out[2] = VECTOR_OPERATION(shuffle_ps, AB, CD, 0x44), out[3] = VECTOR_OPERATION(shuffle_ps, AB, CD, 0xEE);
+#else
+    for (int lane = 0; lane < LANES; ++lane)
+        for (int i = 0; i < 4; ++i) out[i][lane] = in[lane % 4][lane / 4 * 4 + i];
+#endif
+}
 
 // ---- Matrix products -----------------------------------------------------------------------------------------
 
@@ -140,7 +188,7 @@ int64_t padded(int64_t count) { return (count + LANES - 1) / LANES * LANES; }
 
 struct Layout {
     Sizes size;
-    int64_t voxels, chunks, resolution, positions, rays, side, primitive;  // rays: 3 V rows of light a texel
+    int64_t voxels, chunks, resolution, positions, rays, side, primitive, volume;  // rays: 3 V rows of light a texel
     int64_t weights_chunk;                                                 // floats of all weights of one chunk
     std::vector<int64_t> offset;  // of every voxel of a texel from its first one in the output
 
@@ -152,6 +200,7 @@ struct Layout {
         rays = 3 * s.views;
         side = s.texels * s.block;
         primitive = s.depth * side * side * 4;
+        volume = s.grid * s.grid * primitive;
         weights_chunk = CHUNK * (s.opacity_features + 3 * s.gain_features + s.light_features);
         for (int64_t d = 0; d < s.depth; ++d)
             for (int64_t h = 0; h < s.block; ++h)
@@ -204,7 +253,7 @@ struct Weights {
 
 // What one thread works in: a tile's linear responses (later their gradients) for a chunk of voxels.
 struct Scratch {
-    std::vector<float> gated, response[3], gradient[3], bias, grey, rgba;
+    std::vector<float> gated, response[3], gradient[3], bias;
 
     explicit Scratch(const Layout& layout, const Weights& weights) {
         const int64_t rows[3] = {TILE, TILE, TILE * layout.rays};
@@ -214,8 +263,6 @@ struct Scratch {
             gradient[kind].resize(rows[kind] * padded(weights.features[kind]));
         }
         bias.resize(4 * CHUNK);
-        grey.resize(4 * CHUNK * layout.size.views);
-        rgba.resize(4 * CHUNK);
     }
 };
 
@@ -259,106 +306,154 @@ void respond(const Rows& rows, const Weights& weights, int64_t chunk, Scratch& s
 }
 
 // The biases of a texel for a chunk: opacity, then the three gains, zeros beyond the last voxel.
-const float* biases(const Layout& layout, const Tensors& in, int64_t position, int64_t chunk, float* to) {
-    const int64_t length = layout.chunk_length(chunk), at = chunk * CHUNK;
-    if (length < CHUNK) std::memset(to, 0, 4 * CHUNK * sizeof(float));
-    std::memcpy(to, in.opacity_bias + position * layout.voxels + at, length * sizeof(float));
-    for (int64_t c = 0; c < 3; ++c)
-        std::memcpy(to + (c + 1) * CHUNK, in.gain_bias + (position * 3 + c) * layout.voxels + at,
-                    length * sizeof(float));
-    return to;
+struct Biases {
+    const float* plane[4];
+
+    Biases(const Layout& layout, const Tensors& in, int64_t position, int64_t chunk, float* padded_copy) {
+        const int64_t length = layout.chunk_length(chunk), n = layout.voxels;
+        plane[0] = in.opacity_bias + position * n + chunk * CHUNK;
+        for (int64_t c = 0; c < 3; ++c) plane[c + 1] = in.gain_bias + (position * 3 + c) * n + chunk * CHUNK;
+        if (length == CHUNK) return;
+        std::memset(padded_copy, 0, 4 * CHUNK * sizeof(float));
+        for (int c = 0; c < 4; ++c) {
+            std::memcpy(padded_copy + c * CHUNK, plane[c], length * sizeof(float));
+            plane[c] = padded_copy + c * CHUNK;
+        }
+    }
+};
+
+// Begins to load the biases of a texel, long before they are needed.
+inline void prefetch_biases(const Layout& layout, const Tensors& in, int64_t position, int64_t chunk) {
+    for (int64_t c = 0; c < 4; ++c) {
+        const float* plane = c ? in.gain_bias + (position * 3 + c - 1) * layout.voxels
+                               : in.opacity_bias + position * layout.voxels;
+        for (int i = 0; i < CHUNK; i += 16) __builtin_prefetch(plane + chunk * CHUNK + i);
+    }
 }
 
-// Voxels of a chunk between their places in a volume and [CHUNK][4]; `Copy` takes (place, local, floats).
-template <typename Copy>
-inline void each_run(const Layout& layout, int64_t chunk, Copy copy) {
+// Where the voxels of a chunk from i on are: vector q of a transposed block holds the voxels i + q, i + q + 4, ...
+// Beyond the last voxel every place is `beyond`.
+template <typename Float>
+inline void places(const Layout& layout, int64_t chunk, int i, int q, Float* volume, Float* beyond,
+                   Float* at[LANES / 4]) {
     const int64_t length = layout.chunk_length(chunk);
     const int64_t* offset = layout.offset.data() + chunk * CHUNK;
-    if (layout.size.block % RUN == 0)
-        for (int64_t i = 0; i < length; i += RUN) copy(offset[i], i * 4, std::integral_constant<int, 4 * RUN>());
-    else
-        for (int64_t i = 0; i < length; ++i) copy(offset[i], i * 4, std::integral_constant<int, 4>());
+    for (int p = 0; p < LANES / 4; ++p) {
+        const int voxel = i + 4 * p + q;
+        at[p] = voxel < length ? volume + offset[voxel] : beyond;
+    }
 }
 
-void write_chunk(const Layout& layout, int64_t chunk, const float* planes, float* rgba, float* volume) {
-    for (int i = 0; i < CHUNK; ++i)
-        for (int c = 0; c < 4; ++c) rgba[4 * i + c] = planes[c * CHUNK + i];
-    each_run(layout, chunk, [&](int64_t place, int64_t local, auto floats) {
-        std::memcpy(volume + place, rgba + local, floats * sizeof(float));
-    });
+// Colour and opacity of voxels i to i + LANES of a chunk, [4] vectors, to their places in a volume.
+inline void write_voxels(const Layout& layout, int64_t chunk, int i, const Vec planes[4], float* volume) {
+    float beyond[4];
+    Vec block[4];
+    transpose(planes, block);
+    for (int q = 0; q < 4; ++q) {
+        float* at[LANES / 4];
+        places(layout, chunk, i, q, volume, beyond, at);
+        split(block[q], at);
+    }
 }
 
-void read_chunk(const Layout& layout, int64_t chunk, const float* volume, float* rgba, float* planes) {
-    if (layout.chunk_length(chunk) < CHUNK) std::memset(rgba, 0, 4 * CHUNK * sizeof(float));
-    each_run(layout, chunk, [&](int64_t place, int64_t local, auto floats) {
-        std::memcpy(rgba + local, volume + place, floats * sizeof(float));
-    });
-    for (int i = 0; i < CHUNK; ++i)
-        for (int c = 0; c < 4; ++c) planes[c * CHUNK + i] = rgba[4 * i + c];
+// The same from a volume; zeros beyond the last voxel.
+inline void read_voxels(const Layout& layout, int64_t chunk, int i, const float* volume, Vec planes[4]) {
+    const float beyond[4] = {};
+    Vec block[4];
+    for (int q = 0; q < 4; ++q) {
+        const float* at[LANES / 4];
+        places(layout, chunk, i, q, volume, beyond, at);
+        block[q] = join(at);
+    }
+    transpose(block, planes);
 }
 
 // ---- Forward -------------------------------------------------------------------------------------------------
 
 void activate(const Layout& layout, const Tensors& in, float density, const Tile& tile, int64_t chunk,
               Scratch& scratch, float* voxels) {
-    float* planes = scratch.grey.data();
+    const int64_t views = layout.size.views;
     for (int64_t t = 0; t < tile.length; ++t) {
         const int64_t position = tile.first + t;
-        const float* bias = biases(layout, in, position, chunk, scratch.bias.data());
+        if (t + AHEAD < tile.length) prefetch_biases(layout, in, position + AHEAD, chunk);
+        const Biases bias(layout, in, position, chunk, scratch.bias.data());
         const float* opacity = scratch.response[0].data() + t * CHUNK;
-        float* gain = scratch.response[1].data() + t * 3 * CHUNK;
-        for (int i = 0; i < CHUNK; i += LANES)
-            store(planes + 3 * CHUNK + i, density * softplus(load(opacity + i) + load(bias + i)).value);
-        for (int i = 0; i < 3 * CHUNK; i += LANES)
-            store(gain + i, softplus(load(gain + i) + load(bias + CHUNK + i)).value);
-        for (int64_t v = 0; v < layout.size.views; ++v) {
-            const float* shading = scratch.response[2].data() + (t * layout.size.views + v) * 3 * CHUNK;
-            for (int i = 0; i < 3 * CHUNK; i += LANES) store(planes + i, load(gain + i) * load(shading + i));
-            float* volume = voxels + (tile.image * layout.size.views + v) * layout.size.grid * layout.size.grid *
-                                         layout.primitive;
-            write_chunk(layout, chunk, planes, scratch.rgba.data(), volume + layout.first(position));
+        const float* gain = scratch.response[1].data() + t * 3 * CHUNK;
+        const float* shading = scratch.response[2].data() + t * views * 3 * CHUNK;
+        float* volume = voxels + tile.image * views * layout.volume + layout.first(position);
+        for (int i = 0; i < CHUNK; i += LANES) {
+            Vec active[3], planes[4];
+            planes[3] = density * softplus(load(opacity + i) + load(bias.plane[0] + i)).value;
+            for (int c = 0; c < 3; ++c)
+                active[c] = softplus(load(gain + c * CHUNK + i) + load(bias.plane[c + 1] + i)).value;
+            for (int64_t v = 0; v < views; ++v) {
+                for (int c = 0; c < 3; ++c) planes[c] = active[c] * load(shading + (v * 3 + c) * CHUNK + i);
+                write_voxels(layout, chunk, i, planes, volume + v * layout.volume);
+            }
         }
     }
 }
 
 // ---- Backward ------------------------------------------------------------------------------------------------
 
-// Turns the responses of a chunk into the gradients of the loss by them, and adds up those of the biases.
-void differentiate(const Layout& layout, const Tensors& in, float density, const Tile& tile, int64_t chunk,
-                   Scratch& scratch, const float* voxels, const Tensors& out) {
-    const int64_t views = layout.size.views, length = layout.chunk_length(chunk);
+// Begins to load the voxels of a chunk, long before they are needed.
+inline void prefetch(const Layout& layout, int64_t chunk, const float* volume) {
+    const int64_t* offset = layout.offset.data() + chunk * CHUNK;
+    for (int64_t v = 0; v < layout.size.views; ++v)
+        for (int64_t i = 0; i < layout.chunk_length(chunk); i += 4)
+            __builtin_prefetch(volume + v * layout.volume + offset[i]);
+}
+
+inline void add(float* to, const float* gradient, int64_t length) {
+    if (length == CHUNK)
+        for (int i = 0; i < CHUNK; i += LANES) store(to + i, load(to + i) + load(gradient + i));
+    else
+        for (int64_t i = 0; i < length; ++i) to[i] += gradient[i];
+}
+
+// Turns the responses of a texel for a chunk into the gradients of the loss by them; `volume` is the gradient of
+// its voxels in the first view.
+void differentiate(const Layout& layout, const Biases& bias, float density, int64_t chunk, const float* volume,
+                   float* opacity, float* gain, float* shading) {
+    for (int i = 0; i < CHUNK; i += LANES) {
+        Softplus active[3];
+        Vec by_opacity{}, by_gain[3] = {};
+        for (int c = 0; c < 3; ++c)
+            active[c] = softplus(load(gain + c * CHUNK + i) + load(bias.plane[c + 1] + i));
+        for (int64_t v = 0; v < layout.size.views; ++v) {
+            Vec upstream[4];
+            read_voxels(layout, chunk, i, volume + v * layout.volume, upstream);
+            by_opacity += upstream[3];
+            for (int c = 0; c < 3; ++c) {
+                float* response = shading + (v * 3 + c) * CHUNK + i;
+                by_gain[c] += upstream[c] * load(response);
+                store(response, upstream[c] * active[c].value);
+            }
+        }
+        store(opacity + i, by_opacity * density * softplus(load(opacity + i) + load(bias.plane[0] + i)).slope);
+        for (int c = 0; c < 3; ++c) store(gain + c * CHUNK + i, by_gain[c] * active[c].slope);
+    }
+}
+
+// The same for every texel of a tile; adds up the gradients of the biases.
+void differentiate_tile(const Layout& layout, const Tensors& in, float density, const Tile& tile, int64_t chunk,
+                        Scratch& scratch, const float* voxels, const Tensors& out) {
+    const int64_t views = layout.size.views, length = layout.chunk_length(chunk), n = layout.voxels;
+    const float* image = voxels + tile.image * views * layout.volume;
     for (int64_t t = 0; t < tile.length; ++t) {
         const int64_t position = tile.first + t;
-        for (int64_t v = 0; v < views; ++v) {
-            const int64_t volume = (tile.image * views + v) * layout.size.grid * layout.size.grid * layout.primitive;
-            read_chunk(layout, chunk, voxels + volume + layout.first(position), scratch.rgba.data(),
-                       scratch.grey.data() + v * 4 * CHUNK);
+        if (t + AHEAD < tile.length) {
+            prefetch(layout, chunk, image + layout.first(position + AHEAD));
+            prefetch_biases(layout, in, position + AHEAD, chunk);
         }
-        const float* bias = biases(layout, in, position, chunk, scratch.bias.data());
+        const Biases bias(layout, in, position, chunk, scratch.bias.data());
         float* opacity = scratch.response[0].data() + t * CHUNK;
         float* gain = scratch.response[1].data() + t * 3 * CHUNK;
         float* shading = scratch.response[2].data() + t * views * 3 * CHUNK;
-        for (int i = 0; i < CHUNK; i += LANES) {
-            Vec upstream = Vec{};
-            for (int64_t v = 0; v < views; ++v) upstream += load(scratch.grey.data() + (v * 4 + 3) * CHUNK + i);
-            store(opacity + i, upstream * density * softplus(load(opacity + i) + load(bias + i)).slope);
-        }
-        for (int i = 0; i < 3 * CHUNK; i += LANES) {
-            const Softplus active = softplus(load(gain + i) + load(bias + CHUNK + i));
-            Vec upstream = Vec{};
-            for (int64_t v = 0; v < views; ++v) {
-                const Vec color = load(scratch.grey.data() + v * 4 * CHUNK + i);
-                upstream += color * load(shading + v * 3 * CHUNK + i);
-                store(shading + v * 3 * CHUNK + i, color * active.value);
-            }
-            store(gain + i, upstream * active.slope);
-        }
-        float* to = out.opacity_bias + position * layout.voxels + chunk * CHUNK;
-        for (int64_t i = 0; i < length; ++i) to[i] += opacity[i];
-        for (int64_t c = 0; c < 3; ++c) {
-            to = out.gain_bias + (position * 3 + c) * layout.voxels + chunk * CHUNK;
-            for (int64_t i = 0; i < length; ++i) to[i] += gain[c * CHUNK + i];
-        }
+        differentiate(layout, bias, density, chunk, image + layout.first(position), opacity, gain, shading);
+        add(out.opacity_bias + position * n + chunk * CHUNK, opacity, length);
+        for (int64_t c = 0; c < 3; ++c)
+            add(out.gain_bias + (position * 3 + c) * n + chunk * CHUNK, gain + c * CHUNK, length);
     }
 }
 
@@ -437,7 +532,8 @@ void vrmm_assemble_forward(const Sizes* sizes, const Tensors* in, float density,
         Scratch scratch(layout, weights);
 #pragma omp for schedule(dynamic, 4)
         for (int64_t work = 0; work < tiles * sizes->batch; ++work) {
-            const Tile tile{work / tiles, work % tiles * TILE, layout.tile_length(work % tiles)};
+            const int64_t number = work / sizes->batch;  // images change fastest: they share biases
+            const Tile tile{work % sizes->batch, number * TILE, layout.tile_length(number)};
             gate_light(layout, *in, tile, scratch.gated.data());
             const Rows rows = rows_of(layout, *in, tile, scratch);
             for (int64_t chunk = 0; chunk < layout.chunks; ++chunk) {
@@ -469,7 +565,7 @@ void vrmm_assemble_backward(const Sizes* sizes, const Tensors* in, float density
                     const Rows rows = rows_of(layout, *in, tile, scratch);
                     for (int64_t chunk = 0; chunk < layout.chunks; ++chunk) {
                         respond(rows, weights, chunk, scratch);
-                        differentiate(layout, *in, density, tile, chunk, scratch, voxels, *out);
+                        differentiate_tile(layout, *in, density, tile, chunk, scratch, voxels, *out);
                         distribute(rows, weights, chunk, scratch, weight_gradient + chunk * layout.weights_chunk);
                     }
                     write_feature_gradients(layout, *in, tile, scratch, *out);
