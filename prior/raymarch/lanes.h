@@ -30,6 +30,7 @@ template <class V> inline V load_as(const float *from) {
 inline F load(const float *from) { return load_as<F>(from); }
 inline F8 load8(const float *from) { return load_as<F8>(from); }
 inline F4 load4(const float *from) { return load_as<F4>(from); }
+inline void store(int32_t *to, I value) { std::memcpy(to, &value, sizeof value); }
 inline void add8(float *to, F8 value) {
     value += load8(to);
     std::memcpy(to, &value, sizeof value);
@@ -54,6 +55,14 @@ inline F absolute(F x) { return (F)_mm512_abs_ps((__m512)x); }
 inline float least(F x) { return _mm512_reduce_min_ps((__m512)x); }
 inline float greatest(F x) { return _mm512_reduce_max_ps((__m512)x); }
 inline void pack(float *to, F x, uint32_t m) { _mm512_storeu_ps(to, _mm512_maskz_compress_ps(Mask(m), (__m512)x)); }
+inline void pack_lanes(int32_t *to, uint32_t m) {
+    const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    _mm512_storeu_si512(to, _mm512_maskz_compress_epi32(Mask(m), lane));
+}
+inline F reciprocal(F x) {   // relative error below 1e-6
+    const F guess = (F)_mm512_rcp14_ps((__m512)x);
+    return guess * (2.0f - x * guess);
+}
 #else
 typedef I Mask;
 inline Mask less_equal(F a, F b) { return a <= b; }
@@ -92,11 +101,16 @@ inline float greatest(F x) {
     for (int lane = 1; lane < LANES; ++lane) out = x[lane] > out ? x[lane] : out;
     return out;
 }
+inline void pack_lanes(int32_t *to, uint32_t m) {
+    for (; m; m &= m - 1) *to++ = __builtin_ctz(m);
+}
+inline F reciprocal(F x) { return 1.0f / x; }
 inline void pack(float *to, F x, uint32_t m) {
     for (; m; m &= m - 1) *to++ = x[__builtin_ctz(m)];
 }
 #endif
 
+// The second one where either is NaN.
 inline F maximum(F a, F b) { return select(less(b, a), a, b); }
 inline F minimum(F a, F b) { return select(less(a, b), a, b); }
 inline I minimum(I a, I b) { return a < b ? a : b; }
@@ -143,6 +157,14 @@ inline F4 high(F8 x) {
     return (F4)_mm256_extractf128_ps((__m256)x, 1);
 #else
     return F4{x[4], x[5], x[6], x[7]};
+#endif
+}
+inline F4 with_one(F4 x) {
+#if defined(__AVX__)
+    return (F4)_mm_blend_ps((__m128)x, _mm_set1_ps(1.0f), 8);
+#else
+    x[3] = 1.0f;
+    return x;
 #endif
 }
 inline F8 join(F4 a, F4 b) {

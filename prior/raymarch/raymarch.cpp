@@ -158,8 +158,8 @@ inline void each_ray(const Tiling &tiling, int64_t first_ray, Visit visit) {
     }
 }
 
-int32_t count_steps(double near, double far, double step) {  // as Scene.last_step
-    double last = std::floor((far - near) / step);
+inline int32_t count_steps(double near, double far, double step, double per_step) {  // as Scene.last_step
+    double last = std::floor((far - near) * per_step);
     if (near + (last + 1) * step <= far) last += 1;
     if (near + last * step > far) last -= 1;
     return int32_t(last) + 1;
@@ -168,15 +168,16 @@ int32_t count_steps(double near, double far, double step) {  // as Scene.last_st
 void load_tile(const Problem &p, const Tiling &tiling, int64_t image, int64_t first_ray, Tile &tile) {
     tile = Tile{};
     tile.first_ray = first_ray;
+    const double per_step = 1 / p.step;
     each_ray(tiling, first_ray, [&](int lane, int64_t ray) {
         const int64_t at = image * p.rays + ray;
-        const double near = p.near_far[at * 2], far = p.near_far[at * 2 + 1];
+        const float near = p.near_far[at * 2], far = p.near_far[at * 2 + 1];
         for (int m = 0; m < 3; ++m) {
-            const double d = p.direction[at * 3 + m];
-            tile.origin[m][lane] = float(p.origin[at * 3 + m] + near * d);
-            tile.direction[m][lane] = float(d);
+            const float d = p.direction[at * 3 + m];
+            tile.origin[m][lane] = p.origin[at * 3 + m] + near * d;
+            tile.direction[m][lane] = d;
         }
-        tile.steps[lane] = count_steps(near, far, p.step);
+        tile.steps[lane] = count_steps(near, far, p.step, per_step);
     });
 }
 
@@ -220,7 +221,7 @@ Cone bound(const Tile *tiles, int count, float step) {
     return cone;
 }
 
-// Of the spheres x, y, z, r [count, padded to whole vectors], those that a cone may touch -> bit mask of a vector.
+// Which of 16 spheres the rays of a cone may touch, as bits.
 inline uint32_t touched(const Cone &cone, F x, F y, F z, F radius) {
     x -= cone.apex[0], y -= cone.apex[1], z -= cone.apex[2];
     const F along = x * cone.axis[0] + y * cone.axis[1] + z * cone.axis[2];
@@ -279,11 +280,10 @@ inline Line in_box(const Tile &tile, const Box &box) {
 inline void step_range(const Line &line, const Tile &tile, float step, int32_t &first, int32_t &last) {
     F enter = F{} - 1e30f, leave = F{} + 1e30f;
     for (int a = 0; a < 3; ++a) {
-        const F slope = select(less_equal(absolute(line.slope[a]), F{} + 1e-20f), F{} + 1e-20f, line.slope[a]);
-        const F inverse = 1.0f / (slope * step);
-        const F limit = 1.00001f + 1e-6f * absolute(line.start[a]);
-        const F middle = -line.start[a] * inverse, half = absolute(limit * inverse);
-        enter = maximum(enter, middle - half), leave = minimum(leave, middle + half);
+        const F inverse = reciprocal(line.slope[a] * step);   // where the slope is 0: NaN, which bounds nothing
+        const F middle = -line.start[a] * inverse;
+        const F half = (1.00001f + 1e-6f * absolute(line.start[a])) * absolute(inverse);
+        enter = maximum(middle - half, enter), leave = minimum(middle + half, leave);
     }
     const F from = enter - (0.02f + 4e-6f * absolute(enter)), to = leave + (0.02f + 4e-6f * absolute(leave));
     const F end = convert(tile.steps) - 1.0f;
@@ -628,11 +628,12 @@ void flush_sixteen(const Grid &grid, const Fade &fade, float step, const float *
     const F fy = corners.fraction[1], fz = corners.fraction[2];
     alignas(64) F w[4];
     w[3] = fy * fz, w[2] = fz - w[3], w[1] = fy - w[3], w[0] = 1.0f - fy - w[2];
+    F value_sum = sums.value, sum_x = sums.value_y[0], sum_y = sums.value_y[1], sum_z = sums.value_y[2];
     for (int lane = 0; lane < LANES; ++lane) {
         const F4 to = load4(rows + lane * 4);
         const F part = slope[lane] * repeat(to);
-        sums.value += part;
-        for (int i = 0; i < 3; ++i) sums.value_y[i] += part * q.y[i][at + lane];
+        value_sum += part;
+        sum_x += part * q.y[0][at + lane], sum_y += part * q.y[1][at + lane], sum_z += part * q.y[2][at + lane];
         const F4 right = to * corners.fraction[0][lane];
         const F8 pair = join(to - right, right);
         float *corner = grad + corners.offset[lane];
@@ -641,6 +642,7 @@ void flush_sixteen(const Grid &grid, const Fade &fade, float step, const float *
         add8(corner + grid.slice, w[2][lane] * pair);
         add8(corner + grid.slice + grid.row, w[3][lane] * pair);
     }
+    sums.value = value_sum, sums.value_y[0] = sum_x, sums.value_y[1] = sum_y, sums.value_y[2] = sum_z;
 }
 
 template <bool EIGHT>
