@@ -100,7 +100,7 @@ def draw_look(appearance_seed: int, tone: float) -> Look:
         sclera=np.array([0.66, 0.62, 0.58]) * random.uniform(0.9, 1.05),
         teeth=np.array([0.66, 0.61, 0.50]) * random.uniform(0.85, 1.08),
         gum=np.array([0.42, 0.15, 0.14]) * (0.75 + 0.25 * (1.0 - tone)) * random.uniform(0.85, 1.1),
-        brow=random.uniform(0.55, 1.0),
+        brow=random.uniform(0.75, 1.0),
         stubble=max(0.0, stubble - 0.55) / 0.45,
         freckles=max(0.0, freckles - 0.7) / 0.3 * float(np.clip(1.4 - 2.5 * tone, 0.0, 1.0)),
         blush=random.uniform(0.4, 1.0),

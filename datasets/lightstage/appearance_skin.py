@@ -95,7 +95,7 @@ def _brow_mask(positions: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
     """Density of the eyebrows: a band along landmarks 17-21 and 22-26, thinner to the temples, made of hairs."""
     density = np.zeros(positions.shape[:2])
     for curve, to_inner in ((landmarks[17:22], 1.0), (landmarks[22:27], -1.0)):
-        distance, along = _curve_distance(positions, _smooth(curve))
+        distance, along = _curve_distance(positions, _smooth(curve), 0.012)
         inner = np.clip(along if to_inner > 0 else 1.0 - along, 0.0, 1.0)
         width = 0.0017 + 0.0026 * np.sqrt(inner) * np.clip((1.0 - inner) / 0.15 + 0.6, 0.0, 1.0)
         taper = np.clip(np.minimum(along, 1.0 - along) / 0.15 + 0.25, 0.0, 1.0)
@@ -133,16 +133,16 @@ def _eye_masks(positions: np.ndarray, landmarks: np.ndarray) -> tuple[np.ndarray
     for loop in (landmarks[36:42], landmarks[42:48]):
         offset = (positions - loop.mean(0)) / np.array([0.019, 0.013, 0.02])
         orbit += np.exp(-(offset**2).sum(-1))
-        upper, _ = _curve_distance(positions, _smooth(loop[[0, 1, 2, 3]]))
-        lower, _ = _curve_distance(positions, _smooth(loop[[3, 4, 5, 0]]))
+        upper, _ = _curve_distance(positions, _smooth(loop[[0, 1, 2, 3]]), 0.004)
+        lower, _ = _curve_distance(positions, _smooth(loop[[3, 4, 5, 0]]), 0.004)
         line = np.maximum(np.exp(-((upper / 0.0011) ** 2)), 0.35 * np.exp(-((lower / 0.0010) ** 2)))
         lashes = np.maximum(lashes, line)
     return orbit, lashes
 
 
 def _beard_mask(positions: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
-    jaw, _ = _curve_distance(positions, landmarks[2:15])
-    moustache, _ = _curve_distance(positions, landmarks[[48, 50, 51, 52, 54]] + np.array([0.0, 0.005, 0.0]))
+    jaw, _ = _curve_distance(positions, landmarks[2:15], 0.05)
+    moustache, _ = _curve_distance(positions, landmarks[[48, 50, 51, 52, 54]] + np.array([0.0, 0.005, 0.0]), 0.025)
     chin = np.linalg.norm(positions - landmarks[8] - np.array([0.0, 0.012, 0.0]), axis=-1)
     regions = ((jaw, 0.020), (moustache, 0.008), (chin, 0.022))
     beard = np.maximum.reduce([np.exp(-((distance / width) ** 2)) for distance, width in regions])
@@ -175,7 +175,7 @@ def _spots(positions: np.ndarray, random: np.random.Generator) -> np.ndarray:
 
 
 def _curve_distance(
-    positions: np.ndarray, curve: np.ndarray, reach: float = 0.05
+    positions: np.ndarray, curve: np.ndarray, reach: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Distance (metres) to a polyline and the parameter in [0, 1] of the nearest point; infinite beyond ``reach``."""
     low, high = curve.min(0) - reach, curve.max(0) + reach

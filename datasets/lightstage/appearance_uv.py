@@ -23,11 +23,11 @@ def bake(
     for step in np.unique(steps):
         some = steps == step
         weights = _lattice(int(step))
-        places = np.einsum("sk,fkc->fsc", weights, corners[some]).reshape(-1, 2)
+        places = np.matmul(weights, corners[some]).reshape(-1, 2)
         column = np.clip(places[:, 0].astype(int), 0, size - 1)
         row = np.clip((size - places[:, 1]).astype(int), 0, size - 1)
         texel = row * size + column
-        samples = np.einsum("sk,fkc->fsc", weights, values[faces[some]]).reshape(-1, values.shape[1])
+        samples = np.matmul(weights, values[faces[some]]).reshape(-1, values.shape[1])
         count += np.bincount(texel, minlength=size * size)
         for channel in range(values.shape[1]):
             total[:, channel] += np.bincount(texel, samples[:, channel], minlength=size * size)

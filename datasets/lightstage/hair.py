@@ -12,7 +12,7 @@ HIDDEN = -0.003
 # Height (metres, head frame) of the hairline over the azimuth (degrees from the nose): brow-side front, receding
 # temple, sideburn, ear, behind the ear, nape.
 _AZIMUTH = np.array([0.0, 20.0, 36.0, 52.0, 66.0, 76.0, 84.0, 100.0, 116.0, 135.0, 155.0, 180.0])
-_HAIRLINE = np.array([0.079, 0.077, 0.068, 0.05, 0.024, 0.01, 0.025, 0.032, -0.01, -0.045, -0.06, -0.062])
+_HAIRLINE = np.array([0.077, 0.075, 0.067, 0.05, 0.026, 0.012, 0.034, 0.036, 0.004, -0.042, -0.06, -0.062])
 _FRONT = np.array([1.0, 1.0, 1.35, 1.0, 0.2, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0])
 _LOWER = np.array([0.0, 0.0, 0.0, 0.1, 0.5, 0.8, 0.0, 0.0, 0.7, 1.0, 1.0, 1.0])
 
@@ -27,7 +27,8 @@ def hair_cover(points: Float[np.ndarray, "*N 3"], style: Float[np.ndarray, "4"])
     azimuth = np.degrees(np.arctan2(np.abs(points[..., 0]), points[..., 2] + 0.005))
     recession = 0.010 * style[1] + 0.022 * np.maximum(style[1] - 0.8, 0.0)
     line = _HAIRLINE + recession * _FRONT - 0.010 * style[2] * _LOWER
-    depth = 0.8 * (points[..., 1] - np.interp(azimuth, _AZIMUTH, line))
+    tufts = 0.0016 * np.sin(0.55 * azimuth + 3.0 * style[3]) + 0.0012 * np.sin(1.3 * azimuth + 2.0 * style[0])
+    depth = 0.8 * (points[..., 1] - np.interp(azimuth, _AZIMUTH, line) + tufts)
     crown = np.array([0.0, 0.105, -0.02])
     bald = 0.085 * np.clip(style[1] - 1.1, 0.0, 0.9)
     from_crown = np.linalg.norm((points - crown) / np.array([0.9, 1.0, 1.2]), axis=-1)
@@ -38,12 +39,11 @@ def hair_offset(points: Float[np.ndarray, "*N 3"], style: Float[np.ndarray, "4"]
     """How far (metres) the shell stands off the skin along its normal; ``HIDDEN`` outside the hairy region."""
     thickness = 0.011 * np.exp(0.38 * style[0])
     depth = hair_cover(points, style)
-    edge = np.clip(depth / 0.014, 0.0, 1.0)
+    edge = np.clip(depth / 0.018, 0.0, 1.0)
     swell = np.sqrt(edge * (2.0 - edge)) * (0.55 + 0.45 * np.clip(depth / 0.06, 0.0, 1.0))
     locks = _locks(points, style[3])
     grown = 0.0015 + thickness * swell * (1.0 + locks)
-    hidden = np.clip(-depth / 0.004, 0.0, 1.0)
-    return np.where(depth > 0, grown * np.clip(depth / 0.003, 0, 1), HIDDEN * hidden)
+    return np.where(depth > 0.0, grown, 0.0015 + (HIDDEN - 0.0015) * np.clip(-depth / 0.006, 0.0, 1.0))
 
 
 def _locks(points: np.ndarray, curl: float) -> np.ndarray:

@@ -30,6 +30,7 @@ from datasets.lightstage.procedural_lids import build_lids
 from datasets.lightstage.procedural_mouth import build_cavity, build_teeth, build_tongue, paint_teeth
 from datasets.lightstage.procedural_parts import (
     IRIS_ANGLE,
+    build_caruncle,
     build_ear,
     build_eyeball,
     build_scalp,
@@ -49,10 +50,12 @@ class ProceduralHead(HeadModel):
 
     def __init__(self) -> None:
         self._sheet = build_sheet()
-        self._skin = expressions.Skin(points=self._sheet.points[self._sheet.parent], below_mouth=self._sheet.below_mouth)
+        sheet = self._sheet
+        self._skin = expressions.Skin(points=sheet.points[sheet.parent], below_mouth=sheet.below_mouth)
         self._jaw = expressions.jaw_weight(self._skin)
         self._lids = tuple(build_lids(self._sheet, side) for side in _SIDES.values())
         self._eyeball = build_eyeball()
+        self._caruncles = {f"caruncle_{name[4:]}": build_caruncle(side) for name, side in _SIDES.items()}
         self._cavity, self._cavity_loop = build_cavity(self._sheet, self._jaw)
         self._inside = {"teeth": build_teeth(), "tongue": build_tongue(), "cavity": self._cavity}
         self._ears = {"ear_right": build_ear(-1.0), "ear_left": build_ear(1.0)}
@@ -72,6 +75,7 @@ class ProceduralHead(HeadModel):
             Part(name="skin", material="skin", faces=self._sheet.faces, uv=self._sheet.uv),
             *(Part(name=name, material="ear", faces=ear.faces, uv=ear.uv) for name, ear in self._ears.items()),
             *(Part(name=name, material="eye", faces=ball.faces, uv=ball.uv) for name in _SIDES),
+            *(Part(name=name, material="tongue", faces=c.faces, uv=c.uv) for name, c in self._caruncles.items()),
             *(Part(name=name, material=name, faces=part.faces, uv=part.uv) for name, part in self._inside.items()),
             hair,
         )
@@ -94,6 +98,8 @@ class ProceduralHead(HeadModel):
         for name, side in _SIDES.items():
             center, size = self._eye(identity, side)
             shape[name] = center + size * self._eyeball.points @ expressions.gaze(expression, side).T
+            corner = f"caruncle_{name[4:]}"
+            shape[corner] = center + size * self._caruncles[corner].points
         for name, part in self._inside.items():
             shape[name] = expressions.move_jaw(self._warp(part.points, identity), part.jaw, expression)
         shape["cavity"][: len(self._cavity_loop)] = shape["skin"][self._cavity_loop]
@@ -108,8 +114,9 @@ class ProceduralHead(HeadModel):
     def materials(self, subject: Subject) -> dict[str, Material]:
         look = draw_look(subject.appearance_seed, subject.tone)
         style = np.asarray(subject.identity)[-len(HAIR_NAMES) :]
-        skin_map, ear_map, hair_positions = self._textures
+        skin_map, ear_map, hair_positions, margins = self._textures
         skin = paint_skin(skin_map, style, look) * (1.0 - 0.85 * _nostrils(skin_map.positions)[..., None])
+        skin += margins[..., None] * (0.5 * look.skin + 0.5 * look.gum - skin)
         ear = paint_skin(ear_map, _SHAVED, look) * np.array([1.0, 0.94, 0.95])
         return {
             "skin": skin_material(skin),
@@ -164,14 +171,18 @@ class ProceduralHead(HeadModel):
         return scalp + 1000.0 * offset[:, None] * normals
 
     @functools.cached_property
-    def _textures(self) -> tuple[SkinMap, SkinMap, np.ndarray]:
-        """The masks of skin and ears, and where the texels of the hair lie on the average head (metres)."""
+    def _textures(self) -> tuple[SkinMap, SkinMap, np.ndarray, np.ndarray]:
+        """The masks of skin and ears, where the texels of the hair lie on the average head (metres), lid margins."""
         ear = self._ears["ear_left"]
         landmarks = 0.001 * self._rest[self._landmarks]
         skin = bake(self._sheet.uv, self._sheet.faces, 0.001 * self._rest, _TEXTURE)
         ears = bake(ear.uv, ear.faces, 0.001 * ear.points, 128)
         hair = bake(self._scalp.uv, self._scalp.faces, 0.001 * self._scalp.points, _TEXTURE)
-        return map_skin(skin, landmarks), map_skin(ears, landmarks), hair
+        inner = np.zeros((len(self._rest), 1))
+        for lids in self._lids:
+            inner[lids.slit.upper_rim[0]] = inner[lids.slit.lower_rim[0]] = 1.0
+        margins = np.clip(2.0 * bake(self._sheet.uv, self._sheet.faces, inner, _TEXTURE)[..., 0] - 0.4, 0.0, 1.0)
+        return map_skin(skin, landmarks), map_skin(ears, landmarks), hair, margins
 
 
 def _nostrils(positions: Float[np.ndarray, "H W 3"]) -> Float[np.ndarray, "H W"]:

@@ -41,13 +41,13 @@ def mouth_lens(points: Float[np.ndarray, "V 3"]) -> Float[np.ndarray, "V"]:
 
 def jaw_weight(skin: Skin) -> Float[np.ndarray, "V"]:
     """How much of the jaw's motion each skin vertex follows."""
-    x, y, z = skin.points.T
+    _, y, z = skin.points.T
     field = step(y, MOUTH_HEIGHT + 36.0, MOUTH_HEIGHT - 36.0)
     lens = mouth_lens(skin.points)
     lens = np.where(z > 50.0, lens, 0.0) * step(np.abs(y - MOUTH_HEIGHT), 60.0, 35.0)
     weight = np.where(skin.below_mouth > 0, 1.0 - (1.0 - field) * (1.0 - lens), field * (1.0 - lens))
     throat = step(y, -128.0, -104.0)
-    return weight * step(z, -8.0, 38.0) * (throat + (1.0 - throat) * step(z, 35.0, 65.0)) + 0.0 * x
+    return weight * step(z, -8.0, 38.0) * (throat + (1.0 - throat) * step(z, 35.0, 65.0))
 
 
 def _half(skin: Skin, side: float) -> np.ndarray:
@@ -65,11 +65,11 @@ def _lip(skin: Skin, below: float) -> np.ndarray:
 
 
 def _smile(skin: Skin, side: float) -> np.ndarray:
-    corner = _at(skin, side, (25.0, -62.0, 82.0), (13.0, 12.0, 22.0))
+    corner = _at(skin, side, (26.0, -61.0, 82.0), (15.0, 13.0, 24.0))
     cheek = _at(skin, side, (42.0, -30.0, 66.0), (15.0, 13.0, 24.0))
     center = _at(skin, side, (8.0, -63.0, 95.0), (10.0, 9.0, 20.0))
     return (
-        push(corner, x=7.5 * side, y=9.0, z=-5.0)
+        push(corner, x=8.5 * side, y=8.0, z=-6.0)
         + push(cheek, x=1.5 * side, y=4.5, z=3.5)
         + push(center, x=1.5 * side, z=-1.2)
     )
@@ -173,9 +173,9 @@ _BOTH_SIDES: dict[str, _Field] = {
     "cheekSquint": _squint_cheek,
     "noseSneer": _sneer,
 }
+_SIDES = {"L": 1.0, "R": -1.0}
 FIELDS: dict[str, tuple[_Field, float]] = {
-    **{f"{name}_{letter}": (field, side) for name, field in _BOTH_SIDES.items() for letter, side in
-       (("L", 1.0), ("R", -1.0))},
+    **{f"{name}_{letter}": (field, side) for name, field in _BOTH_SIDES.items() for letter, side in _SIDES.items()},
     "browInnerUp": (_brow_inner, 0.0),
     "mouthPucker": (_pucker, 0.0),
     "mouthFunnel": (_funnel, 0.0),

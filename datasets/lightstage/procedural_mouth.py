@@ -8,10 +8,10 @@ from jaxtyping import Float, Int
 from datasets.lightstage.procedural_sheet import Sheet
 from datasets.lightstage.procedural_surface import MOUTH_HEIGHT
 
-_ALONG, _AROUND = 97, 16
+_ALONG, _AROUND = 97, 12
 _ARCH = (25.0, 33.0)
 """Half-width and depth (mm) of the upper dental arch."""
-_ARCH_FRONT = 86.5
+_ARCH_FRONT = 88.5
 _TOOTH_EDGES = np.array([-1.42, -1.22, -1.0, -0.8, -0.62, -0.42, -0.2, 0.0, 0.2, 0.42, 0.62, 0.8, 1.0, 1.22, 1.42])
 """Angles (radians) along the arch where teeth meet, seen from the middle of the arch's back."""
 _BAG_RINGS = 7
@@ -98,9 +98,9 @@ def paint_teeth(tooth: Float[np.ndarray, "3"], gum: Float[np.ndarray, "3"]) -> F
     profile = tooth_profile(angle)[None]
     v = 1.0 - (np.arange(128) + 0.5) / 128
     depth = np.mod(2.0 * v, 1.0)[:, None]
-    line = 0.52 + 0.10 * (1.0 - profile) ** 1.0 * -1.0
+    line = 0.42 + 0.10 * profile
     is_gum = np.clip((depth - line) / 0.03 + 0.5, 0.0, 1.0)[..., None]
-    shade = (0.45 + 0.55 * profile) * (1.0 - 0.45 * np.abs(angle / 1.42)[None] ** 2) * (0.95 + 0.0 * depth)
+    shade = (0.45 + 0.55 * profile) * (1.0 - 0.45 * np.abs(angle / 1.42)[None] ** 2) * np.ones_like(depth)
     enamel = tooth * shade[..., None]
     return enamel + is_gum * (gum * (1.0 - 0.4 * np.abs(angle / 1.42)[None, :, None] ** 2) - enamel)
 

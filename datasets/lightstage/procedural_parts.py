@@ -12,7 +12,12 @@ _EYE_ROWS, _EYE_COLUMNS = 24, 29
 _EYE_UV_POWER = 0.55
 """Below 1: the iris gets more of the eyeball's texture than its share of the sphere."""
 _EAR_ROWS, _EAR_COLUMNS = 22, 41
-_HAIR_ROWS, _HAIR_COLUMNS = 44, 89
+_EAR_OUTLINE = (
+    np.radians([0.0, 35.0, 70.0, 100.0, 135.0, 175.0, 215.0, 245.0, 265.0, 290.0, 320.0, 360.0]),
+    np.array([12.0, 19.0, 29.0, 32.0, 27.0, 21.0, 21.5, 27.0, 31.0, 27.0, 15.0, 12.0]),
+)
+"""Angle (0 forwards, a quarter turn up) and radius (mm) of the ear's rim."""
+_HAIR_ROWS, _HAIR_COLUMNS = 44, 113
 
 
 def build_eyeball() -> Soft:
@@ -26,6 +31,17 @@ def build_eyeball() -> Soft:
     uv = 0.5 + 0.5 * ((polar / np.pi) ** _EYE_UV_POWER)[..., None] * np.stack([np.cos(turn), np.sin(turn)], -1)
     faces = grid_faces(_EYE_ROWS, _EYE_COLUMNS)
     return Soft(points=points, faces=faces, uv=uv.reshape(-1, 2), jaw=np.zeros(len(points)))
+
+
+def build_caruncle(side: float) -> Soft:
+    """The pink flesh in the inner corner of an eye, relative to the centre of the eyeball."""
+    rows, columns = 9, 13
+    polar, turn = np.meshgrid(np.linspace(0.0, np.pi, rows), np.linspace(0.0, 2.0 * np.pi, columns), indexing="ij")
+    ball = np.stack([np.sin(polar) * np.cos(turn), np.sin(polar) * np.sin(turn), np.cos(polar)], -1).reshape(-1, 3)
+    points = (ball * [3.0, 3.2, 2.4] + [-11.3, 0.0, 7.6]) * [side, 1.0, 1.0]
+    faces = grid_faces(rows, columns)
+    uv = np.stack([turn / (2.0 * np.pi), polar / np.pi], -1).reshape(-1, 2)
+    return Soft(points=points, faces=faces[:, ::-1] if side < 0 else faces, uv=uv, jaw=np.zeros(len(points)))
 
 
 def eye_texel_angles(size: int) -> tuple[Float[np.ndarray, "H W"], Float[np.ndarray, "H W"]]:
@@ -48,13 +64,14 @@ def build_ear(side: float) -> Soft:
     behind = np.clip((level - (_EAR_ROWS - 7)) / 6.0, 0.0, 1.0)[:, None]
     back, up = _ear_outline(turn)
     relief = _ear_relief(np.minimum(ring, 1.0), turn)
-    height = relief + 0.42 * ring * back - 14.0 * behind**1.3 + np.where(behind > 0, -1.0, 0.0)
+    slope = np.where(back > 0.0, 0.34, 0.22) * ring * back
+    height = relief + slope - 17.0 * behind**1.2
     across = np.array([0.92, 0.0, 0.0])
     tilt = 0.16
     backwards = np.array([0.10, np.sin(-tilt), -np.cos(tilt)])
     upwards = np.array([0.06, np.cos(tilt), np.sin(-tilt)])
     points = (
-        np.array([70.0, -4.0, -6.0])
+        np.array([77.5, -4.0, -9.0])
         + (ring * back)[..., None] * backwards
         + (ring * up)[..., None] * upwards
         + height[..., None] * across
@@ -67,12 +84,8 @@ def build_ear(side: float) -> Soft:
 
 def _ear_outline(turn: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Backward and upward extent (mm) of the rim over the angle: 0 forwards, a quarter turn up, a half backwards."""
-    stations = np.radians([0.0, 35.0, 70.0, 100.0, 135.0, 175.0, 215.0, 245.0, 265.0, 290.0, 320.0, 360.0])
-    radius = np.interp(turn, stations, [12.0, 19.0, 29.0, 32.0, 27.0, 21.0, 21.5, 27.0, 31.0, 27.0, 15.0, 12.0])
-    smooth = 0.5 * radius + 0.25 * sum(
-        np.interp(np.mod(turn + shift, 2.0 * np.pi), stations, [12.0, 19.0, 29.0, 32.0, 27.0, 21.0, 21.5, 27.0, 31.0,
-                                                                27.0, 15.0, 12.0]) for shift in (-0.25, 0.25)
-    )
+    shifted = [np.interp(np.mod(turn + shift, 2.0 * np.pi), *_EAR_OUTLINE) for shift in (-0.25, 0.0, 0.0, 0.25)]
+    smooth = np.mean(shifted, axis=0)
     return -smooth * np.cos(turn), smooth * np.sin(turn)
 
 
@@ -83,9 +96,9 @@ def _ear_relief(ring: np.ndarray, turn: np.ndarray) -> np.ndarray:
     relief = 3.0 * rim_part * np.exp(-(((ring - 0.95) / 0.09) ** 2))
     relief -= 2.2 * rim_part * np.exp(-(((ring - 0.78) / 0.10) ** 2))
     relief += 2.2 * ridge_part * np.exp(-(((ring - 0.58) / 0.10) ** 2))
-    relief -= 8.0 * np.exp(-((ring / 0.42) ** 2))
+    relief -= 5.5 * np.exp(-((ring / 0.46) ** 4))
     near_front = np.exp(-((np.minimum(degrees, 360.0 - degrees) / 26.0) ** 2))
-    return relief + 5.0 * near_front * np.exp(-(((ring - 0.62) / 0.2) ** 2)) - 2.5 * near_front * (ring > 0.85)
+    return relief + 2.5 * near_front * np.exp(-(((ring - 0.62) / 0.2) ** 2)) - 3.0 * near_front * ring**4
 
 
 def build_scalp() -> Soft:

@@ -8,7 +8,7 @@ distance to an ellipsoid follow I. Quilez, "Distance functions" (iquilezles.org)
 import numpy as np
 from jaxtyping import Float
 
-EYE_CENTER = np.array([31.0, 4.0, 63.5])
+EYE_CENTER = np.array([31.0, 4.0, 65.0])
 EYE_RADIUS = 12.0
 LID_RADIUS = 13.6
 MOUTH_HEIGHT = -63.0
@@ -58,12 +58,12 @@ def _skull(points: np.ndarray) -> np.ndarray:
 
 
 def _brows_and_sockets(head: np.ndarray, points: np.ndarray) -> np.ndarray:
-    head = smooth_min(head, _capsule(points, (9.0, 20.0, 78.0), (34.0, 24.0, 70.0), 8.0, 7.5), 14.0)
-    head = smooth_min(head, _capsule(points, (34.0, 24.0, 70.0), (50.0, 14.0, 48.0), 7.5, 7.0), 20.0)
-    head = smooth_max(head, -_ellipsoid(points, (29.0, 5.0, 88.0), (15.5, 9.5, 15.0)), 12.0)
+    head = smooth_min(head, _capsule(points, (9.0, 20.0, 77.0), (34.0, 25.0, 69.0), 8.0, 7.5), 14.0)
+    head = smooth_min(head, _capsule(points, (34.0, 25.0, 69.0), (50.0, 14.0, 48.0), 7.5, 7.0), 20.0)
+    head = smooth_max(head, -_ellipsoid(points, (28.5, 4.0, 90.0), (15.5, 8.5, 15.0)), 14.0)
     x, y, z = EYE_CENTER
     lids = _ellipsoid(points, (x, y, z), (LID_RADIUS, LID_RADIUS, LID_RADIUS))
-    return smooth_min(head, lids, 5.0)
+    return smooth_min(head, lids, 6.0)
 
 
 def _nose(head: np.ndarray, points: np.ndarray) -> np.ndarray:
