@@ -8,7 +8,7 @@ import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, cast
 
 import numpy as np
 
@@ -161,7 +161,7 @@ def _write_shard(capture: Capture, frames: Sequence[Frame], path: Path) -> Shard
         from webdataset.writer import TarWriter
 
         hashed.file = file
-        stream = cast(IO[bytes], hashed)
+        stream = cast(Any, hashed)  # it needs no more than write
         with TarWriter(stream, encoder=False, mtime=0, user="vrmm", group="vrmm", compress=False) as tar:
             for frame in frames:
                 members = {**capture.members(frame), **frame_members(frame)}

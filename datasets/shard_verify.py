@@ -168,7 +168,7 @@ class _ShardCheck:
             yield self._problem(f"has {self._length - self._shard.bytes} bytes more than were written")
 
     def _compare(self, file: int, listed: _Member, found: list[_Member]) -> Iterator[str]:
-        if self._length < self._shard.bytes and listed.offset + listed.size > self._length:
+        if listed.offset + listed.size > self._length:
             return  # counted by _truncation
         if listed.offset - BLOCK in self._garbled:
             yield "its tar header is damaged; readers of the plain tar lose it"
