@@ -230,6 +230,15 @@ def test_skipping_counts_exactly_and_replaces_alike_on_any_ranks(
     assert [key for batch in _take(alone, 0, steps) for key in batch.keys] == seen
 
 
+def test_the_next_readable_sample_of_the_order_takes_the_place(shards: Path, tmp_path: Path) -> None:
+    order = [key for step in range(TRAINING) for key in _loader(shards, batch_frames=1).keys(step)]
+    gone = {order[3], order[4], order[TRAINING - 1]}
+    damaged = _damage(shards, tmp_path / "copy", sorted(gone))
+    taken = _take(_loader(damaged, batch_frames=1, on_error=OnError.skip, seed=0), 0, TRAINING)
+    expected = [*order[:3], order[5], order[5], *order[5:-1], order[0]]
+    assert [batch.keys[0] for batch in taken] == expected
+
+
 def test_counts_do_not_run_ahead_of_the_batches(shards: Path, tmp_path: Path) -> None:
     damaged = _damage(shards, tmp_path / "copy", ["s1_talk_000002"])
     loader = _loader(damaged, batch_frames=1, on_error=OnError.skip, prefetch=8)
