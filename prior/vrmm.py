@@ -197,24 +197,26 @@ class VRMM(nn.Module):
             zip(self.opacity_decoder.blocks, self.appearance_decoder.blocks, strict=True)
         ):
             geometry = [transform] if level <= len(transform_blocks) else []
-            for_transform = self._concatenated(transform, opacity, appearance[level])
-            for_opacity = self._concatenated(opacity, *geometry, appearance[level])
-            for_appearance = self._concatenated(appearance[level], *geometry, opacity)
+            for_transform = self._shared(transform, opacity, appearance[level])
+            for_opacity = self._shared(opacity, *geometry, appearance[level])
+            for_appearance = self._shared(appearance[level], *geometry, opacity)
             if level < len(transform_blocks):
-                transform = transform_blocks[level](for_transform)
+                transform = transform_blocks[level](*for_transform)
             elif level == len(transform_blocks):
-                transform = for_transform
-            opacity = opacity_block(for_opacity, to_opacity[level])
-            appearance.append(appearance_block(for_appearance, to_appearance[level]))
+                transform = torch.cat(for_transform, dim=1)
+            opacity = opacity_block(*for_opacity, injected=to_opacity[level])
+            appearance.append(appearance_block(*for_appearance, injected=to_appearance[level]))
         if len(transform_blocks) == len(appearance) - 1:
-            transform = self._concatenated(transform, opacity, appearance[-1])
+            transform = torch.cat(self._shared(transform, opacity, appearance[-1]), dim=1)
         return transform, opacity, appearance
 
-    def _concatenated(self, own: Tensor, *others: Tensor) -> Tensor:
+    def _shared(self, own: Tensor, *others: Tensor) -> list[Tensor]:
+        """A branch's own maps and those it sees of the others: apart and detached, or in one with gradients."""
         if not self.config.concatenate:
-            return own
-        shared = [other.detach() for other in others] if self.config.detach else list(others)
-        return torch.cat([own, *shared], dim=1)
+            return [own]
+        if self.config.detach:
+            return [own, *(other.detach() for other in others)]
+        return [torch.cat([own, *others], dim=1)]
 
     def decode_color(
         self,

@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from prior.decoders.deconvolution import Deconvolution
+
 
 class CodeStem(nn.Module):
     """A code to a 4 × 4 feature map."""
@@ -26,17 +28,19 @@ class UpBlock(nn.Module):
     """Doubles the resolution: transposed convolution with a bias of its own for every texel (as MVP's decoders)."""
 
     def __init__(self, inputs: int, outputs: int, resolution: int) -> None:
-        """``resolution`` is that of the output."""
+        """``resolution`` is that of the output; ``inputs`` counts the detached maps' channels too."""
         super().__init__()
-        self.convolution = nn.ConvTranspose2d(inputs, outputs, 4, 2, 1, bias=False)
-        nn.init.normal_(self.convolution.weight, std=math.sqrt(2.0 / (inputs * 4)))
-        self.bias = nn.Parameter(torch.zeros(outputs, resolution, resolution))
+        self.convolution = Deconvolution(inputs, outputs, gain=2.0)
+        self.bias = nn.Parameter(torch.zeros(resolution, resolution, outputs))
 
     def forward(
-        self, features: Float[Tensor, "B C H W"], injected: Float[Tensor, "B F R R"] | None = None
+        self,
+        features: Float[Tensor, "B C H W"],
+        *detached: Float[Tensor, "B _ H W"],
+        injected: Float[Tensor, "B F R R"] | None = None,
     ) -> Float[Tensor, "B F R R"]:
-        """``injected`` feature maps are added before the non-linearity."""
-        response = self.convolution(features.contiguous(memory_format=torch.channels_last)) + self.bias
+        """``detached`` maps are concatenated without gradient, ``injected`` ones added before the non-linearity."""
+        response = self.convolution(features, *detached) + self.bias.permute(2, 0, 1)
         if injected is not None:
             response = response + injected
         return nn.functional.leaky_relu(response, 0.2)
@@ -47,11 +51,10 @@ class LinearUpBlock(nn.Module):
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.convolution = nn.ConvTranspose2d(inputs, outputs, 4, 2, 1, bias=False)
-        nn.init.normal_(self.convolution.weight, std=math.sqrt(1.0 / (inputs * 4)))
+        self.convolution = Deconvolution(inputs, outputs, gain=1.0)
 
     def forward(self, features: Float[Tensor, "B C H W"]) -> Float[Tensor, "B F R R"]:
-        return self.convolution(features.contiguous(memory_format=torch.channels_last))
+        return self.convolution(features)
 
 
 class Pointwise(nn.Linear):

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from prior.decoders.blocks import CodeStem, UpBlock
+from prior.decoders.blocks import CodeStem, Pointwise, UpBlock
 
 
 class IdentityDecoder(nn.Module):
@@ -18,8 +18,8 @@ class IdentityDecoder(nn.Module):
         self.blocks = nn.ModuleList(
             UpBlock(channels[i], channels[i + 1], CodeStem.RESOLUTION * 2 ** (i + 1)) for i in range(len(channels) - 1)
         )
-        self.to_opacity = nn.ModuleList(nn.Conv2d(c, c, 1, bias=False) for c in channels[1:])
-        self.to_appearance = nn.ModuleList(nn.Conv2d(c, c, 1, bias=False) for c in channels[1:])
+        self.to_opacity = nn.ModuleList(Pointwise(c, c, bias=False) for c in channels[1:])
+        self.to_appearance = nn.ModuleList(Pointwise(c, c, bias=False) for c in channels[1:])
 
     def forward(self, z_id: Float[Tensor, "B I"]) -> tuple[list[Tensor], list[Tensor]]:
         """(F_alpha, F_appe): one map [B, channels, R, R] for every level from 8 × 8 up."""

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from prior.decoders.blocks import CodeStem, UpBlock
+from prior.decoders.blocks import CodeStem, Pointwise, UpBlock
 
 
 class TransformDecoder(nn.Module):
@@ -26,7 +26,7 @@ class TransformDecoder(nn.Module):
             UpBlock(channels[i] + extra[i], channels[i + 1], CodeStem.RESOLUTION * 2 ** (i + 1))
             for i in range(len(channels) - 1)
         )
-        self.head = nn.Conv2d(channels[-1] + extra[len(channels) - 1], 9, 1)
+        self.head = Pointwise(channels[-1] + extra[len(channels) - 1], 9)
         nn.init.normal_(self.head.weight, std=0.01)
         nn.init.zeros_(cast(Tensor, self.head.bias))
         unit = torch.tensor(self.RANGE).repeat_interleave(3)
