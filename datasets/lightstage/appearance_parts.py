@@ -7,6 +7,7 @@ from datasets.lightstage import appearance
 from datasets.lightstage.appearance import Look
 from datasets.lightstage.head import Material
 
+
 def paint_eye(
     angle: Float[np.ndarray, "H W"], turn: Float[np.ndarray, "H W"], iris_angle: float, look: Look
 ) -> Float[np.ndarray, "H W 3"]:
@@ -69,7 +70,9 @@ def hair_material(positions: Float[np.ndarray, "H W 3"], look: Look) -> Material
     for frequency in (37, 61, 97, 149, 211, 307):
         bend = random.uniform(-40.0, 40.0)
         phase = random.uniform(0.0, 6.3)
-        strands += np.sin(frequency * azimuth + bend * positions[..., 1] + 2.0 * np.sin(55.0 * positions[..., 1]) + phase)
+        strands += np.sin(
+            frequency * azimuth + bend * positions[..., 1] + 2.0 * np.sin(55.0 * positions[..., 1]) + phase
+        )
     log_albedo = 0.16 * strands + 0.15 * random.normal(size=strands.shape)
     albedo = np.clip(look.hair * np.exp(log_albedo)[..., None], 0.004, 0.8)
     return Material(albedo=albedo, roughness=appearance.HAIR_ROUGHNESS, specular=appearance.HAIR_SPECULAR)

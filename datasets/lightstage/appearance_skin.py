@@ -174,9 +174,7 @@ def _spots(positions: np.ndarray, random: np.random.Generator) -> np.ndarray:
     return np.clip((_waves(positions, 0.0042, 7, random) - 1.35) / 0.5, 0.0, 1.0)
 
 
-def _curve_distance(
-    positions: np.ndarray, curve: np.ndarray, reach: float
-) -> tuple[np.ndarray, np.ndarray]:
+def _curve_distance(positions: np.ndarray, curve: np.ndarray, reach: float) -> tuple[np.ndarray, np.ndarray]:
     """Distance (metres) to a polyline and the parameter in [0, 1] of the nearest point; infinite beyond ``reach``."""
     low, high = curve.min(0) - reach, curve.max(0) + reach
     near = ((positions > low) & (positions < high)).all(-1)

@@ -11,10 +11,7 @@ def vertex_normals(points: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3
     first, second, third = (points[faces[:, k]] for k in range(3))
     areas = np.cross(second - first, third - first)
     normals = np.stack(
-        [
-            sum(np.bincount(faces[:, k], areas[:, axis], minlength=len(points)) for k in range(3))
-            for axis in range(3)
-        ],
+        [sum(np.bincount(faces[:, k], areas[:, axis], minlength=len(points)) for k in range(3)) for axis in range(3)],
         1,
     )
     return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-20)

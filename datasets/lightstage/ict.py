@@ -11,7 +11,7 @@ Thin transparent shells (lacrimal fluid, eye blend, eye occlusion, lashes) are l
 import functools
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from datasets.lightstage.appearance import TEETH_ROUGHNESS, TEETH_SPECULAR, draw_look
 from datasets.lightstage.appearance_parts import eye_material, hair_material, skin_material, wet_material
@@ -29,6 +29,7 @@ NECK_RADIUS = 0.148
 _SKIN_VERTICES = 11248
 _TEXTURE = 512
 _IRIS_ANGLE = 0.41
+_EYE_RADIUS = 0.0153
 
 
 class ICTHead(HeadModel):
@@ -39,12 +40,15 @@ class ICTHead(HeadModel):
 
     def __init__(self, arrays: ICTArrays) -> None:
         self._arrays = arrays
-        faces = _used_faces(arrays)
+        faces = arrays.faces
         skin = (faces < _SKIN_VERTICES).all(1) & (arrays.face_material <= 1)
         self._used = np.unique(np.concatenate([faces[_kept(arrays)].ravel(), arrays.landmarks68]))
         self._mean = ((arrays.vertices[self._used] - ORIGIN_CM) * 0.01).astype(np.float64)
         self._identity = arrays.identity_basis[:, self._used].astype(np.float32, order="C") * np.float32(0.01)
         self._expression = arrays.expression_basis[:, self._used].astype(np.float32, order="C") * np.float32(0.01)
+        loose = 1.0 - _neck_end(self._mean)
+        self._identity *= loose[:, None]
+        self._expression *= loose[:, None]
         self._landmarks = np.searchsorted(self._used, arrays.landmarks68)
         self._sources: dict[str, np.ndarray] = {}
         self._parts: list[Part] = []
@@ -130,7 +134,7 @@ class ICTHead(HeadModel):
         return inside[self._arrays.faces].all(1)
 
     def _snap_neck(self) -> None:
-        """Make the jagged cut of the neck a smooth one, and let it stay where it is for every subject."""
+        """Make the jagged cut of the neck a smooth one."""
         skin = self._parts[0]
         self._neck_loop = boundary_loop(self._weld(skin), self._mean[self._sources["skin"]], lowest=True)
         ring = self._sources["skin"][self._neck_loop]
@@ -178,14 +182,10 @@ class ICTHead(HeadModel):
         """Angle from and around the gaze axis of each texel of an eyeball."""
         part = next(part for part in self._parts if part.name == name)
         points = self._mean[self._sources[name]]
-        center = np.array([*(0.5 * (points.min(0) + points.max(0)))[:2], np.quantile(points[:, 2], 0.0) + 0.0153])
+        center = np.array([*(0.5 * (points.min(0) + points.max(0)))[:2], points[:, 2].min() + _EYE_RADIUS])
         direction = bake(part.uv, part.faces, points - center, 256)
         angle = np.arctan2(np.linalg.norm(direction[..., :2], axis=-1), direction[..., 2])
         return angle, np.arctan2(direction[..., 1], direction[..., 0])
-
-
-def _used_faces(arrays: ICTArrays) -> Int[np.ndarray, "F 3"]:
-    return arrays.faces
 
 
 def _kept(arrays: ICTArrays) -> np.ndarray:
@@ -195,9 +195,20 @@ def _kept(arrays: ICTArrays) -> np.ndarray:
 
 def _outside_ears(points: np.ndarray, faces: np.ndarray) -> np.ndarray:
     """Faces that are not on the ears."""
-    center = points[faces].mean(1)
-    ear = (np.abs(center[:, 0]) > 0.068) & (np.abs(center[:, 1] + 0.005) < 0.04) & (np.abs(center[:, 2] + 0.015) < 0.032)
-    return ~ear
+    x, y, z = np.abs(points[faces].mean(1) - np.array([0.0, -0.005, -0.015])).T
+    return ~((x > 0.072) & (y < 0.035) & (z < 0.03))
+
+
+def _neck_end(points: Float[np.ndarray, "N 3"]) -> Float[np.ndarray, "N"]:
+    """1 where the neck ends, fading to 0 above: there the neck is the same for every subject and expression."""
+
+    def step(value: np.ndarray, start: float, end: float) -> np.ndarray:
+        t = np.clip((value - start) / (end - start), 0.0, 1.0)
+        return t * t * (3.0 - 2.0 * t)
+
+    distance = np.linalg.norm(points, axis=1)
+    below_chin = step(points[:, 1], -0.05, -0.08) * step(points[:, 2], 0.075, 0.045)
+    return (step(distance, 0.122, 0.147) * below_chin).astype(np.float32)
 
 
 def _polar_uv(points: Float[np.ndarray, "N 3"]) -> Float[np.ndarray, "N 2"]:

@@ -5,6 +5,7 @@ lids and lips (``procedural_sheet``). Identity is a smooth warp of space (``proc
 displacement fields, a hinged jaw, turning eyeballs and sliding lids (``procedural_expressions``, ``procedural_lids``).
 """
 
+import dataclasses
 import functools
 
 import numpy as np
@@ -42,7 +43,29 @@ from datasets.lightstage.procedural_sheet import build_sheet
 _TEXTURE = 512
 _EXTRA = ("eye_size", "eye_tilt", "eye_openness", "ear_size", "ear_angle")
 _SHAVED = np.array([0.0, 9.0, 0.0, 0.0])
+_CARUNCLES = {-1.0: "caruncle_right", 1.0: "caruncle_left"}
 _SIDES = {"eye_right": -1.0, "eye_left": 1.0}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Person:
+    """An identity at rest with closed lids, millimetres.
+
+    Attributes:
+        skin: [V, 3].
+        eyes: [2, 3] centres of the eyeballs, right and left.
+        eye_size, eye_tilt, eye_openness: relative size, roll in radians, relative opening at rest.
+        inside: teeth, tongue and cavity with the mouth closed.
+        still: parts that no expression moves.
+    """
+
+    skin: Float[np.ndarray, "V 3"]
+    eyes: Float[np.ndarray, "2 3"]
+    eye_size: float
+    eye_tilt: float
+    eye_openness: float
+    inside: dict[str, Float[np.ndarray, "_ 3"]]
+    still: dict[str, Float[np.ndarray, "_ 3"]]
 
 
 class ProceduralHead(HeadModel):
@@ -55,7 +78,7 @@ class ProceduralHead(HeadModel):
         self._jaw = expressions.jaw_weight(self._skin)
         self._lids = tuple(build_lids(self._sheet, side) for side in _SIDES.values())
         self._eyeball = build_eyeball()
-        self._caruncles = {f"caruncle_{name[4:]}": build_caruncle(side) for name, side in _SIDES.items()}
+        self._caruncles = {name: build_caruncle(side) for side, name in _CARUNCLES.items()}
         self._cavity, self._cavity_loop = build_cavity(self._sheet, self._jaw)
         self._inside = {"teeth": build_teeth(), "tongue": build_tongue(), "cavity": self._cavity}
         self._ears = {"ear_right": build_ear(-1.0), "ear_left": build_ear(1.0)}
@@ -63,9 +86,10 @@ class ProceduralHead(HeadModel):
         self._scalp_weld = scalp_weld()
         self._identity_fields = identities.displacement(self._sheet.points).astype(np.float32)
         self._expression_fields = expressions.displacement(self._skin).astype(np.float32)
-        rest = self._shape_skin(np.zeros(len(self.identity_names)), self.neutral_expression())
-        self._landmarks = find_landmarks(self._sheet, rest)
-        self._rest = rest
+        self._last: tuple[np.ndarray, _Person] | None = None
+        average = self._person(np.zeros(len(self.identity_names)))
+        self._rest = self._shape_skin(average, self.neutral_expression())
+        self._landmarks = find_landmarks(self._sheet, self._rest)
 
     @functools.cached_property
     def parts(self) -> tuple[Part, ...]:
@@ -91,25 +115,19 @@ class ProceduralHead(HeadModel):
     def shape(
         self, identity: Float[np.ndarray, "I"], expression: Float[np.ndarray, "E"]
     ) -> dict[str, Float[np.ndarray, "V 3"]]:
-        identity, expression = np.asarray(identity, np.float64), np.asarray(expression, np.float64)
-        shape = {"skin": self._shape_skin(identity, expression)}
-        for name, ear in self._ears.items():
-            shape[name] = self._shape_ear(ear.points, identity)
-        for name, side in _SIDES.items():
-            center, size = self._eye(identity, side)
-            shape[name] = center + size * self._eyeball.points @ expressions.gaze(expression, side).T
-            corner = f"caruncle_{name[4:]}"
-            shape[corner] = center + size * self._caruncles[corner].points
+        person, expression = self._person(identity), np.asarray(expression, np.float64)
+        shape = {"skin": self._shape_skin(person, expression), **person.still}
+        for (name, side), center in zip(_SIDES.items(), person.eyes, strict=True):
+            shape[name] = center + person.eye_size * self._eyeball.points @ expressions.gaze(expression, side).T
         for name, part in self._inside.items():
-            shape[name] = expressions.move_jaw(self._warp(part.points, identity), part.jaw, expression)
+            shape[name] = expressions.move_jaw(person.inside[name], part.jaw, expression)
         shape["cavity"][: len(self._cavity_loop)] = shape["skin"][self._cavity_loop]
-        shape["hair"] = self._shape_hair(identity)
-        return {name: 0.001 * points for name, points in shape.items()}
+        return {part.name: 0.001 * shape[part.name] for part in self.parts}
 
     def landmarks(
         self, identity: Float[np.ndarray, "I"], expression: Float[np.ndarray, "E"]
     ) -> Float[np.ndarray, "68 3"]:
-        return 0.001 * self._shape_skin(np.asarray(identity), np.asarray(expression))[self._landmarks]
+        return 0.001 * self._shape_skin(self._person(identity), np.asarray(expression))[self._landmarks]
 
     def materials(self, subject: Subject) -> dict[str, Material]:
         look = draw_look(subject.appearance_seed, subject.tone)
@@ -124,43 +142,59 @@ class ProceduralHead(HeadModel):
             "eye": eye_material(*eye_texel_angles(256), IRIS_ANGLE, look),
             "teeth": teeth_material(paint_teeth(look.teeth, look.gum)),
             "tongue": wet_material(look.gum, look),
-            "cavity": wet_material(0.30 * look.gum, look),
+            "cavity": wet_material(0.5 * look.gum, look),
             "hair": hair_material(hair_positions, look),
         }
 
-    def _coefficient(self, identity: np.ndarray, name: str) -> float:
-        return float(identity[self.identity_names.index(name)])
+    def _person(self, identity: np.ndarray) -> "_Person":
+        """The person at rest; the last one is kept, because a sequence asks for the same person again and again."""
+        identity = np.array(identity, np.float64)
+        if self._last is None or not np.array_equal(self._last[0], identity):
+            self._last = identity, self._make_person(identity)
+        return self._last[1]
+
+    def _make_person(self, identity: np.ndarray) -> "_Person":
+        extra = dict(zip(_EXTRA, identity[len(identities.FIELDS) :], strict=False))
+        size = 1.0 + 0.04 * extra["eye_size"]
+        centers = self._warp(np.stack([lids.center for lids in self._lids]), identity)
+        fields = identity[: len(identities.FIELDS)].astype(np.float32)
+        skin = self._sheet.points + np.tensordot(fields, self._identity_fields, 1)
+        still = {"hair": self._shape_hair(identity)}
+        for lids, center in zip(self._lids, centers, strict=True):
+            lids.follow(skin, self._sheet.points, center, size)
+            name = _CARUNCLES[lids.side]
+            still[name] = center + size * self._caruncles[name].points
+        for name, ear in self._ears.items():
+            still[name] = self._shape_ear(ear.points, identity, extra["ear_angle"], 1.0 + 0.06 * extra["ear_size"])
+        return _Person(
+            skin=skin,
+            eyes=centers,
+            eye_size=size,
+            eye_tilt=0.05 + 0.035 * extra["eye_tilt"],
+            eye_openness=1.0 + 0.10 * extra["eye_openness"],
+            inside={name: self._warp(part.points, identity) for name, part in self._inside.items()},
+            still=still,
+        )
 
     def _warp(self, points: np.ndarray, identity: np.ndarray) -> np.ndarray:
         """Points of the average head on this person's."""
         return points + np.tensordot(identity[: len(identities.FIELDS)], identities.displacement(points), 1)
 
-    def _eye(self, identity: np.ndarray, side: float) -> tuple[np.ndarray, float]:
-        """Centre (mm) and relative size of an eyeball."""
-        center = self._lids[0 if side < 0 else 1].center
-        return self._warp(center[None], identity)[0], 1.0 + 0.04 * self._coefficient(identity, "eye_size")
-
-    def _shape_skin(self, identity: np.ndarray, expression: np.ndarray) -> np.ndarray:
-        rest = self._sheet.points
-        fields = identity[: len(identities.FIELDS)].astype(np.float32)
-        points = rest + np.tensordot(fields, self._identity_fields, 1)
-        for lids in self._lids:
-            lids.follow(points, rest, *self._eye(identity, lids.side))
-        points += np.tensordot(expressions.field_controls(expression).astype(np.float32), self._expression_fields, 1)
-        points = expressions.move_jaw(points, self._jaw, expression)
-        openness = 1.0 + 0.10 * self._coefficient(identity, "eye_openness")
-        tilt = 0.05 + 0.035 * self._coefficient(identity, "eye_tilt")
-        for lids in self._lids:
-            angles = expressions.lid_angles(expression, lids.side, openness)
-            lids.turn(points, *self._eye(identity, lids.side), tilt, *angles)
+    def _shape_skin(self, person: "_Person", expression: np.ndarray) -> np.ndarray:
+        values = expressions.field_controls(expression).astype(np.float32)
+        points = expressions.move_jaw(
+            person.skin + np.tensordot(values, self._expression_fields, 1), self._jaw, expression
+        )
+        for lids, center in zip(self._lids, person.eyes, strict=True):
+            angles = expressions.lid_angles(expression, lids.side, person.eye_openness)
+            lids.turn(points, center, person.eye_size, person.eye_tilt, *angles)
         return points
 
-    def _shape_ear(self, points: np.ndarray, identity: np.ndarray) -> np.ndarray:
+    def _shape_ear(self, points: np.ndarray, identity: np.ndarray, turned: float, size: float) -> np.ndarray:
         side = np.sign(points[:, 0].mean())
         root = np.array([side * 66.0, -4.0, 2.0])
-        angle = side * 0.10 * self._coefficient(identity, "ear_angle")
+        angle = side * 0.10 * turned
         turn = np.array([[np.cos(angle), 0, np.sin(angle)], [0, 1, 0], [-np.sin(angle), 0, np.cos(angle)]])
-        size = 1.0 + 0.06 * self._coefficient(identity, "ear_size")
         moved = self._warp(root[None], identity)[0]
         return moved + size * (points - root) @ turn.T
 

@@ -54,8 +54,9 @@ FIELDS: dict[str, _Field] = {
     "head_depth": lambda p: push(p[..., 2], z=0.03),
     "face_width": lambda p: push(p[..., 0] * _front(p) * step(p[..., 1], 60.0, 10.0), x=0.035),
     "jaw_width": lambda p: push(p[..., 0] * step(p[..., 1], -20.0, -65.0) * step(p[..., 1], -135.0, -105.0), x=0.07),
-    "jaw_angle": lambda p: push(both(p, (55.0, -66.0, 10.0), (18.0, 20.0, 25.0)), y=-5.0) + push(
-        both(p, (55.0, -66.0, 10.0), (18.0, 20.0, 25.0)) * _side(p), x=2.0
+    "jaw_angle": lambda p: (
+        push(both(p, (55.0, -66.0, 10.0), (18.0, 20.0, 25.0)), y=-5.0)
+        + push(both(p, (55.0, -66.0, 10.0), (18.0, 20.0, 25.0)) * _side(p), x=2.0)
     ),
     "chin_length": lambda p: push(step(p[..., 1], -72.0, -98.0) * step(p[..., 2], 0.0, 55.0), y=-3.6),
     "chin_projection": lambda p: push(bump(p, (0.0, -95.0, 80.0), (24.0, 14.0, 30.0)), z=3.8),
@@ -81,12 +82,18 @@ FIELDS: dict[str, _Field] = {
     "mouth_width": lambda p: push(p[..., 0] * bump(p, (0.0, MOUTH_HEIGHT, 88.0), (30.0, 12.0, 26.0)), x=0.085),
     "mouth_projection": lambda p: push(bump(p, (0.0, -62.0, 92.0), (26.0, 16.0, 30.0)), z=2.6),
     "mouth_curve": lambda p: push(both(p, (24.0, MOUTH_HEIGHT, 84.0), (8.0, 8.0, 14.0)), y=1.3),
-    "cheekbones": lambda p: push(both(p, (54.0, -12.0, 42.0), (18.0, 12.0, 24.0)) * _side(p), x=2.8)
-    + push(both(p, (54.0, -12.0, 42.0), (18.0, 12.0, 24.0)), z=1.8),
-    "cheek_fat": lambda p: push(both(p, (46.0, -46.0, 52.0), (18.0, 20.0, 26.0)) * _side(p), x=3.6)
-    + push(both(p, (44.0, -46.0, 56.0), (18.0, 20.0, 26.0)), z=2.0),
-    "jowls": lambda p: push(both(p, (34.0, -92.0, 42.0), (22.0, 18.0, 30.0)) * _side(p), x=3.2)
-    + push(bump(p, (0.0, -106.0, 45.0), (36.0, 14.0, 34.0)), y=-3.6),
+    "cheekbones": lambda p: (
+        push(both(p, (54.0, -12.0, 42.0), (18.0, 12.0, 24.0)) * _side(p), x=2.8)
+        + push(both(p, (54.0, -12.0, 42.0), (18.0, 12.0, 24.0)), z=1.8)
+    ),
+    "cheek_fat": lambda p: (
+        push(both(p, (46.0, -46.0, 52.0), (18.0, 20.0, 26.0)) * _side(p), x=3.6)
+        + push(both(p, (44.0, -46.0, 56.0), (18.0, 20.0, 26.0)), z=2.0)
+    ),
+    "jowls": lambda p: (
+        push(both(p, (34.0, -92.0, 42.0), (22.0, 18.0, 30.0)) * _side(p), x=3.2)
+        + push(bump(p, (0.0, -106.0, 45.0), (36.0, 14.0, 34.0)), y=-3.6)
+    ),
     "forehead_slope": lambda p: push(bump(p, (0.0, 68.0, 62.0), (48.0, 20.0, 40.0)), z=3.2),
     "forehead_width": lambda p: push(p[..., 0] * step(p[..., 1], 20.0, 55.0) * _front(p), x=0.035),
     "occiput": lambda p: push(bump(p, (0.0, 10.0, -110.0), (50.0, 35.0, 40.0)), z=-4.0),

@@ -1,12 +1,23 @@
 """The Multi-PIE 68 landmarks as fixed vertices of the procedural skin."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Float, Int
 
 from datasets.lightstage.procedural_sheet import Sheet
 
 # Targets (mm, average head, subject's left half; the midline has x = 0).
-_JAW = [(71, 4, 10), (70, -15, 12), (68, -34, 14), (64, -53, 18), (58, -72, 24), (48, -88, 36), (35, -99, 52), (18, -106, 66)]
+_JAW = [
+    (71, 4, 10),
+    (70, -15, 12),
+    (68, -34, 14),
+    (64, -53, 18),
+    (58, -72, 24),
+    (48, -88, 36),
+    (35, -99, 52),
+    (18, -106, 66),
+]
 _JAW_MIDDLE = (0, -107, 76)
 _BROW = [(12, 22, 88), (22, 26, 85), (32, 28, 79), (42, 26, 70), (51, 19, 57)]
 _NOSE = [(0, 6, 88), (0, -6, 93), (0, -18, 100), (0, -31, 111)]
@@ -36,7 +47,9 @@ def find_landmarks(sheet: Sheet, opened: Float[np.ndarray, "V 3"]) -> Int[np.nda
     eye = sheet.eye_left
     third = len(eye.upper) // 3
     eye_upper, eye_lower = eye.upper[[third, -1 - third]], eye.lower[[third, -1 - third]]
-    right_eye = [mirror(v) for v in (eye.upper[-1], eye_upper[1], eye_upper[0], eye.upper[0], eye_lower[0], eye_lower[1])]
+    right_eye = [
+        mirror(v) for v in (eye.upper[-1], eye_upper[1], eye_upper[0], eye.upper[0], eye_lower[0], eye_lower[1])
+    ]
     mouth = sheet.mouth
     middle, half = len(mouth.upper) // 2, len(mouth.upper) // 4
     return np.array(
@@ -51,11 +64,32 @@ def find_landmarks(sheet: Sheet, opened: Float[np.ndarray, "V 3"]) -> Int[np.nda
             nose[4],
             *nostril[::-1],
             *right_eye,
-            eye.upper[0], eye_upper[0], eye_upper[1], eye.upper[-1], eye_lower[1], eye_lower[0],
-            mouth.upper[0], mirror(upper[0]), mirror(upper[1]), upper[2], upper[1], upper[0], mouth.upper[-1],
-            lower[0], lower[1], lower[2], mirror(lower[1]), mirror(lower[0]),
-            mouth.upper[1], mouth.upper[middle - half], mouth.upper[middle], mouth.upper[middle + half],
-            mouth.upper[-2], mouth.lower[middle + half], mouth.lower[middle], mouth.lower[middle - half],
+            eye.upper[0],
+            eye_upper[0],
+            eye_upper[1],
+            eye.upper[-1],
+            eye_lower[1],
+            eye_lower[0],
+            mouth.upper[0],
+            mirror(upper[0]),
+            mirror(upper[1]),
+            upper[2],
+            upper[1],
+            upper[0],
+            mouth.upper[-1],
+            lower[0],
+            lower[1],
+            lower[2],
+            mirror(lower[1]),
+            mirror(lower[0]),
+            mouth.upper[1],
+            mouth.upper[middle - half],
+            mouth.upper[middle],
+            mouth.upper[middle + half],
+            mouth.upper[-2],
+            mouth.lower[middle + half],
+            mouth.lower[middle],
+            mouth.lower[middle - half],
         ]
     )
 
@@ -69,13 +103,13 @@ class _Finder:
         self._outer = sheet.parent == np.arange(len(points))
         self._below = sheet.below_eyes
 
-    def near(self, point: tuple[float, float, float]) -> int:
+    def near(self, point: Sequence[int | float]) -> int:
         distance = np.linalg.norm(self._points - np.array(point, float), axis=1)
         if point[0] == 0:
             distance = distance + 1e3 * np.abs(self._points[:, 0])
         return int(np.argmin(np.where(self._outer, distance, np.inf)))
 
-    def mirror(self, vertex: int) -> int:
+    def mirror(self, vertex: int | np.integer) -> int:
         image = self._rest[vertex] * np.array([-1.0, 1.0, 1.0])
         distance = np.linalg.norm(self._rest - image, axis=1) + 1e-3 * np.abs(self._below - self._below[vertex])
         return int(np.argmin(np.where(self._outer, distance, np.inf)))

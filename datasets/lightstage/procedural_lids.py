@@ -33,15 +33,24 @@ class Lids:
     slit: Slit
 
     def follow(
-        self, points: Float[np.ndarray, "V 3"], rest: Float[np.ndarray, "V 3"], center: Float[np.ndarray, "3"], size: float
+        self,
+        points: Float[np.ndarray, "V 3"],
+        rest: Float[np.ndarray, "V 3"],
+        center: Float[np.ndarray, "3"],
+        size: float,
     ) -> None:
         """Make the region a rigid, scaled copy of the average one around the person's eyeball, in place."""
         rigid = center + size * (rest[self.vertices] - self.center)
         points[self.vertices] += self.near[:, None] * (rigid - points[self.vertices])
 
     def turn(
-        self, points: Float[np.ndarray, "V 3"], center: Float[np.ndarray, "3"], size: float, tilt: float,
-        upper: float, lower: float,
+        self,
+        points: Float[np.ndarray, "V 3"],
+        center: Float[np.ndarray, "3"],
+        size: float,
+        tilt: float,
+        upper: float,
+        lower: float,
     ) -> None:
         """Open the closed lids to the two edge elevations (radians) and keep them off the eyeball, in place.
 

@@ -59,7 +59,7 @@ def build_teeth() -> Soft:
     shift = np.array([0.0, 0.5])
     return Soft(
         points=np.concatenate([upper, lower]),
-        faces=np.concatenate([faces, faces[:, ::-1] + count]),
+        faces=np.concatenate([faces[:, ::-1], faces + count]),
         uv=np.concatenate([uv * [1.0, 0.5] + shift, uv * [1.0, 0.5]]),
         jaw=np.repeat([0.0, 1.0], count),
     )
@@ -111,7 +111,8 @@ def build_tongue() -> Soft:
     polar, turn = np.meshgrid(np.linspace(0.0, np.pi, rows), np.linspace(0.0, 2.0 * np.pi, columns), indexing="ij")
     x, y, z = np.sin(polar) * np.sin(turn), np.sin(polar) * np.cos(turn), np.cos(polar)
     furrow = 1.8 * np.exp(-((x / 0.22) ** 2)) * np.clip(y, 0.0, 1.0)
-    points = np.stack([17.0 * x, 6.5 * y - furrow - 2.0 * z**2, 23.0 * z], -1) + np.array([0.0, MOUTH_HEIGHT - 9.0, 52.0])
+    points = np.stack([17.0 * x, 6.5 * y - furrow - 2.0 * z**2, 23.0 * z], -1)
+    points += np.array([0.0, MOUTH_HEIGHT - 9.0, 55.0])
     uv = np.stack([turn / (2.0 * np.pi), polar / np.pi], -1).reshape(-1, 2)
     points = points.reshape(-1, 3)
     return Soft(points=points, faces=grid_faces(rows, columns)[:, ::-1], uv=uv, jaw=np.full(len(points), 0.93))
@@ -130,10 +131,9 @@ def build_cavity(sheet: Sheet, jaw: Float[np.ndarray, "V"]) -> tuple[Soft, Int[n
     for ring in range(1, _BAG_RINGS):
         share = ring / (_BAG_RINGS - 1.0)
         swell = np.sin(np.pi * min(1.0, 0.25 + 0.75 * share)) ** 0.5 if share < 1.0 else 0.05
-        target = np.stack(
-            [32.0 * swell * np.sin(0.5 * np.pi * across), MOUTH_HEIGHT + side * lens * 22.0 * swell,
-             76.0 - 52.0 * share - 10.0 * np.abs(across) ** 2], 1,
-        )
+        width, height = 32.0 * np.sin(0.5 * np.pi * across), 22.0 * side * lens
+        depth = 76.0 - 52.0 * share - 10.0 * across**2
+        target = np.stack([swell * width, MOUTH_HEIGHT + swell * height, depth], 1)
         blend = min(1.0, 2.0 * share)
         rings.append(front + blend * (target - front))
         weights.append((1.0 - share) * jaw[loop] + share * (0.5 - 0.5 * side * lens))

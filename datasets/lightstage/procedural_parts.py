@@ -79,7 +79,9 @@ def build_ear(side: float) -> Soft:
     faces = grid_faces(_EAR_ROWS, _EAR_COLUMNS)
     uv = 0.5 + 0.46 * (level / (_EAR_ROWS - 1.0))[:, None, None] * np.stack([np.cos(turn), np.sin(turn)], -1)
     points = points.reshape(-1, 3) * np.array([side, 1.0, 1.0])
-    return Soft(points=points, faces=faces[:, ::-1] if side < 0 else faces, uv=uv.reshape(-1, 2), jaw=np.zeros(len(points)))
+    return Soft(
+        points=points, faces=faces[:, ::-1] if side < 0 else faces, uv=uv.reshape(-1, 2), jaw=np.zeros(len(points))
+    )
 
 
 def _ear_outline(turn: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -111,9 +113,7 @@ def build_scalp() -> Soft:
     )
     share = np.linspace(0.0, 1.0, _HAIR_ROWS)[:, None]
     elevation = np.radians(90.0 - share * (90.0 - lowest[None]))
-    directions = np.stack(
-        [np.cos(elevation) * np.sin(turn), np.sin(elevation), np.cos(elevation) * np.cos(turn)], -1
-    )
+    directions = np.stack([np.cos(elevation) * np.sin(turn), np.sin(elevation), np.cos(elevation) * np.cos(turn)], -1)
     origin = np.array([0.0, 25.0, -10.0])
     points = surface.trace(np.broadcast_to(origin, directions.shape).reshape(-1, 3), directions.reshape(-1, 3))
     uv = 0.5 + 0.48 * share[..., None] * np.stack([np.sin(turn), np.cos(turn)], -1)

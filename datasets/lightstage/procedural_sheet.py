@@ -8,6 +8,7 @@ coordinates do not overlap anywhere.
 """
 
 import dataclasses
+import itertools
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -86,8 +87,8 @@ def _trace_half() -> np.ndarray:
     azimuth = _azimuths()
     heights, elevations = _rays()
     horizontal = np.stack([np.sin(azimuth), np.zeros_like(azimuth), np.cos(azimuth)], 1)
-    directions = (
-        np.cos(elevations)[:, None, None] * horizontal + np.sin(elevations)[:, None, None] * np.array([0.0, 1.0, 0.0])
+    directions = np.cos(elevations)[:, None, None] * horizontal + np.sin(elevations)[:, None, None] * np.array(
+        [0.0, 1.0, 0.0]
     )
     origins = np.zeros_like(directions)
     origins[..., 1] = heights[:, None]
@@ -131,9 +132,7 @@ def _resample(line: np.ndarray, stations: list[int | None]) -> np.ndarray:
     marks = [length[neck if station is None else station] for station in stations]
     finer = ((0.0, 0.0), (0.0, 0.45), (0.45, 0.55), (0.6, 0.0), (0.0, 0.0), (0.0, 0.0))
     places = [marks[:1]]
-    for start, end, count, (near_start, near_end) in zip(
-        marks[:-1], marks[1:], _ROWS.values(), finer, strict=True
-    ):
+    for start, end, count, (near_start, near_end) in zip(marks[:-1], marks[1:], _ROWS.values(), finer, strict=True):
         step = np.linspace(0.0, 1.0, count + 1)[1:]
         places.append(start + (end - start) * _ease(step, near_start, near_end))
     wanted = np.concatenate(places)
@@ -202,7 +201,7 @@ class _Builder:
 
     def _strip(self, edge: np.ndarray, rim: np.ndarray, flip: bool) -> None:
         lines = [edge, *rim]
-        for outer, inner in zip(lines[:-1], lines[1:], strict=True):
+        for outer, inner in itertools.pairwise(lines):
             quads = np.stack([outer[:-1], inner[:-1], inner[1:], outer[1:]], 1)
             triangles = np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]])
             self.faces.append(triangles[:, ::-1] if flip else triangles)
