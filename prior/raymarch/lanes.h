@@ -1,5 +1,5 @@
-// Sixteen floats at a time with GCC's vector extensions, which any target lowers to what it has; the few operations
-// that the extensions lack are spelled out for AVX-512 and AVX, with a plain loop otherwise.
+// One vector register of floats at a time with GCC's vector extensions: 16 lanes with AVX-512, 8 with AVX2, else 4.
+// The few operations that the extensions lack are spelled out for each.
 #pragma once
 
 #include <cmath>
@@ -10,17 +10,24 @@
 #include <immintrin.h>
 #endif
 
-#if defined(__AVX512F__) && defined(__AVX512DQ__)
-#define LANES_AVX512 1
-#endif
-
 namespace {
 
+#if defined(__AVX512F__) && defined(__AVX512DQ__)
+#define LANES_AVX512 1
 constexpr int LANES = 16;
-typedef float F __attribute__((vector_size(64)));
-typedef int32_t I __attribute__((vector_size(64)));
+#elif defined(__AVX2__)
+#define LANES_AVX2 1
+constexpr int LANES = 8;
+#else
+constexpr int LANES = 4;
+#endif
+
+constexpr uint32_t ALL_LANES = (1u << LANES) - 1;
+typedef float F __attribute__((vector_size(4 * LANES)));
+typedef int32_t I __attribute__((vector_size(4 * LANES)));
 typedef float F4 __attribute__((vector_size(16)));
 typedef float F8 __attribute__((vector_size(32)));
+typedef float F16 __attribute__((vector_size(64)));
 
 template <class V> inline V load_as(const float *from) {
     V out;
@@ -30,7 +37,6 @@ template <class V> inline V load_as(const float *from) {
 inline F load(const float *from) { return load_as<F>(from); }
 inline F8 load8(const float *from) { return load_as<F8>(from); }
 inline F4 load4(const float *from) { return load_as<F4>(from); }
-inline void store(int32_t *to, I value) { std::memcpy(to, &value, sizeof value); }
 inline void add8(float *to, F8 value) {
     value += load8(to);
     std::memcpy(to, &value, sizeof value);
@@ -39,9 +45,9 @@ inline void add8(float *to, F8 value) {
 inline I truncate(F x) { return __builtin_convertvector(x, I); }
 inline F convert(I x) { return __builtin_convertvector(x, F); }
 
-// Masks: one bit a lane in AVX-512's mask registers, all bits of a lane elsewhere.
 #if LANES_AVX512
-typedef __mmask16 Mask;
+
+typedef __mmask16 Mask;   // one bit a lane
 inline Mask less_equal(F a, F b) { return _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_LE_OQ); }
 inline Mask less(F a, F b) { return _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_LT_OQ); }
 inline Mask equal(F a, F b) { return _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_EQ_OQ); }
@@ -51,46 +57,69 @@ inline Mask from_bits(uint32_t m) { return Mask(m); }
 inline F select(Mask m, F a, F b) { return (F)_mm512_mask_blend_ps(m, (__m512)b, (__m512)a); }
 inline I select(Mask m, I a, I b) { return (I)_mm512_mask_blend_epi32(m, (__m512i)b, (__m512i)a); }
 inline F root(F x) { return (F)_mm512_sqrt_ps((__m512)x); }
-inline F absolute(F x) { return (F)_mm512_abs_ps((__m512)x); }
-inline float least(F x) { return _mm512_reduce_min_ps((__m512)x); }
-inline float greatest(F x) { return _mm512_reduce_max_ps((__m512)x); }
-inline void pack(float *to, F x, uint32_t m) { _mm512_storeu_ps(to, _mm512_maskz_compress_ps(Mask(m), (__m512)x)); }
-inline void pack_lanes(int32_t *to, uint32_t m) {
-    const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-    _mm512_storeu_si512(to, _mm512_maskz_compress_epi32(Mask(m), lane));
-}
 inline F reciprocal(F x) {   // relative error below 1e-6
     const F guess = (F)_mm512_rcp14_ps((__m512)x);
     return guess * (2.0f - x * guess);
 }
+inline void pack(float *to, F x, uint32_t m) { _mm512_storeu_ps(to, _mm512_maskz_compress_ps(Mask(m), (__m512)x)); }
+
 #else
-typedef I Mask;
+
+typedef I Mask;   // all bits of a lane
 inline Mask less_equal(F a, F b) { return a <= b; }
 inline Mask less(F a, F b) { return a < b; }
 inline Mask equal(F a, F b) { return a == b; }
 inline Mask less(I a, I b) { return a < b; }
-inline uint32_t bits(Mask m) {
-#if defined(__AVX__)
-    __m256 half[2];
-    std::memcpy(half, &m, sizeof m);
-    return uint32_t(_mm256_movemask_ps(half[0])) | uint32_t(_mm256_movemask_ps(half[1])) << 8;
-#else
-    uint32_t out = 0;
-    for (int lane = 0; lane < LANES; ++lane) out |= uint32_t(m[lane] & 1) << lane;
-    return out;
-#endif
-}
-inline Mask from_bits(uint32_t m) {
-    const I bit = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768};
-    return ((I{} + int32_t(m)) & bit) != 0;
-}
 inline F select(Mask m, F a, F b) { return m ? a : b; }
 inline I select(Mask m, I a, I b) { return m ? a : b; }
+inline F reciprocal(F x) { return 1.0f / x; }
 inline F root(F x) {
     for (int lane = 0; lane < LANES; ++lane) x[lane] = std::sqrt(x[lane]);
     return x;
 }
+
+#if LANES_AVX2
+inline uint32_t bits(Mask m) { return uint32_t(_mm256_movemask_ps((__m256)m)); }
+inline Mask from_bits(uint32_t m) {
+    const I bit = {1, 2, 4, 8, 16, 32, 64, 128};
+    return ((I{} + int32_t(m)) & bit) != 0;
+}
+struct PackTable {   // for each mask, which lane goes where
+    int32_t from[256][8];
+    constexpr PackTable() : from() {
+        for (int m = 0; m < 256; ++m)
+            for (int lane = 0, to = 0; lane < 8; ++lane)
+                if (m >> lane & 1) from[m][to++] = lane;
+    }
+};
+constexpr PackTable PACK;
+inline void pack(float *to, F x, uint32_t m) {
+    const __m256i from = _mm256_loadu_si256(reinterpret_cast<const __m256i *>(PACK.from[m]));
+    _mm256_storeu_ps(to, _mm256_permutevar8x32_ps((__m256)x, from));
+}
+#else
+inline uint32_t bits(Mask m) {
+    uint32_t out = 0;
+    for (int lane = 0; lane < LANES; ++lane) out |= uint32_t(m[lane] & 1) << lane;
+    return out;
+}
+inline Mask from_bits(uint32_t m) {
+    const I bit = {1, 2, 4, 8};
+    return ((I{} + int32_t(m)) & bit) != 0;
+}
+inline void pack(float *to, F x, uint32_t m) {
+    for (; m; m &= m - 1) *to++ = x[__builtin_ctz(m)];
+}
+#endif
+
+#endif
+
 inline F absolute(F x) { return (F)((I)x & 0x7FFFFFFF); }
+// The second one where either is NaN.
+inline F maximum(F a, F b) { return select(less(b, a), a, b); }
+inline F minimum(F a, F b) { return select(less(a, b), a, b); }
+inline I minimum(I a, I b) { return a < b ? a : b; }
+
 inline float least(F x) {
     float out = x[0];
     for (int lane = 1; lane < LANES; ++lane) out = x[lane] < out ? x[lane] : out;
@@ -101,30 +130,16 @@ inline float greatest(F x) {
     for (int lane = 1; lane < LANES; ++lane) out = x[lane] > out ? x[lane] : out;
     return out;
 }
-inline void pack_lanes(int32_t *to, uint32_t m) {
-    for (; m; m &= m - 1) *to++ = __builtin_ctz(m);
+inline double total(F x) {
+    double sum = 0;
+    for (int lane = 0; lane < LANES; ++lane) sum += x[lane];
+    return sum;
 }
-inline F reciprocal(F x) { return 1.0f / x; }
-inline void pack(float *to, F x, uint32_t m) {
-    for (; m; m &= m - 1) *to++ = x[__builtin_ctz(m)];
-}
-#endif
-
-// The second one where either is NaN.
-inline F maximum(F a, F b) { return select(less(b, a), a, b); }
-inline F minimum(F a, F b) { return select(less(a, b), a, b); }
-inline I minimum(I a, I b) { return a < b ? a : b; }
 
 // Bits of the lanes where all |y| <= 1.
 inline uint32_t within_one(const F y[3]) {
     const F one = F{} + 1.0f;
-#if LANES_AVX512
-    Mask m = less_equal(absolute(y[0]), one);
-    m = _mm512_mask_cmp_ps_mask(m, (__m512)absolute(y[1]), (__m512)one, _CMP_LE_OQ);
-    return _mm512_mask_cmp_ps_mask(m, (__m512)absolute(y[2]), (__m512)one, _CMP_LE_OQ);
-#else
-    return bits((absolute(y[0]) <= one) & (absolute(y[1]) <= one) & (absolute(y[2]) <= one));
-#endif
+    return bits(less_equal(absolute(y[0]), one) & less_equal(absolute(y[1]), one) & less_equal(absolute(y[2]), one));
 }
 
 // e^x within 2 units in the last place; 0 below -87, NaN for NaN. Cody-Waite reduction, Taylor series to x^7.
@@ -145,6 +160,8 @@ inline F exponential(F x) {
     return select(tiny, F{}, e * (F)power);
 }
 
+// Halves of eight, and eight and sixteen from fours. ----------------------------------------------------------------
+
 inline F4 low(F8 x) {
 #if defined(__AVX__)
     return (F4)_mm256_castps256_ps128((__m256)x);
@@ -159,14 +176,6 @@ inline F4 high(F8 x) {
     return F4{x[4], x[5], x[6], x[7]};
 #endif
 }
-inline F4 with_one(F4 x) {
-#if defined(__AVX__)
-    return (F4)_mm_blend_ps((__m128)x, _mm_set1_ps(1.0f), 8);
-#else
-    x[3] = 1.0f;
-    return x;
-#endif
-}
 inline F8 join(F4 a, F4 b) {
 #if defined(__AVX__)
     return (F8)_mm256_insertf128_ps(_mm256_castps128_ps256((__m128)a), (__m128)b, 1);
@@ -174,54 +183,65 @@ inline F8 join(F4 a, F4 b) {
     return F8{a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3]};
 #endif
 }
-inline F join(F4 a, F4 b, F4 c) {
+inline F16 join(F4 a, F4 b, F4 c) {   // and zeros
 #if LANES_AVX512
-    __m512 out = _mm512_castps128_ps512((__m128)a);
+    __m512 out = _mm512_zextps128_ps512((__m128)a);
     out = _mm512_insertf32x4(out, (__m128)b, 1);
-    return (F)_mm512_insertf32x4(out, (__m128)c, 2);
+    return (F16)_mm512_insertf32x4(out, (__m128)c, 2);
 #else
-    F out = {};
-    F4 parts[3] = {a, b, c};
+    F16 out = {};
+    const F4 parts[3] = {a, b, c};
     std::memcpy(&out, parts, sizeof parts);
     return out;
 #endif
 }
-inline F repeat(F4 a) {
+inline F16 repeat(F4 a) {
 #if LANES_AVX512
-    return (F)_mm512_broadcast_f32x4((__m128)a);
+    return (F16)_mm512_broadcast_f32x4((__m128)a);
 #else
-    F out;
-    F4 parts[4] = {a, a, a, a};
+    F16 out;
+    const F4 parts[4] = {a, a, a, a};
     std::memcpy(&out, parts, sizeof parts);
     return out;
 #endif
 }
-
-#if LANES_AVX512
-// [lane][4] in four registers of four lanes each <-> [4][lane]; its own inverse up to the order of the lanes.
-inline void transpose(const __m512 in[4], F out[4]) {
-    const __m512i first = _mm512_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28, 1, 5, 9, 13, 17, 21, 25, 29);
-    const __m512i second = _mm512_setr_epi32(2, 6, 10, 14, 18, 22, 26, 30, 3, 7, 11, 15, 19, 23, 27, 31);
-    const __m512 a = _mm512_permutex2var_ps(in[0], first, in[1]), b = _mm512_permutex2var_ps(in[2], first, in[3]);
-    const __m512 c = _mm512_permutex2var_ps(in[0], second, in[1]), d = _mm512_permutex2var_ps(in[2], second, in[3]);
-    out[0] = (F)_mm512_shuffle_f32x4(a, b, 0x44), out[1] = (F)_mm512_shuffle_f32x4(a, b, 0xEE);
-    out[2] = (F)_mm512_shuffle_f32x4(c, d, 0x44), out[3] = (F)_mm512_shuffle_f32x4(c, d, 0xEE);
+inline double total4(F16 x, int group) {
+    double sum = 0;
+    for (int lane = 0; lane < 4; ++lane) sum += x[group * 4 + lane];
+    return sum;
 }
-#endif
 
-// out[c][lane] = of(lane)[c] for the lanes of `wanted`; of() is called for whole groups of four lanes.
+// Four values a lane: [lane][4] <-> [4][lane]. ----------------------------------------------------------------------
+
+// out[c][lane] = of(lane)[c] for the lanes of `wanted`; of() may be called for the others too.
 template <class Of> inline void gather_lanes(F out[4], Of of, uint32_t wanted) {
 #if LANES_AVX512
     __m512 rows[4];
     for (int q = 0; q < 4; ++q) {
         rows[q] = _mm512_setzero_ps();
         if (!(wanted >> (4 * q) & 15)) continue;
-        const __m128 a = (__m128)of(4 * q), b = (__m128)of(4 * q + 1), c = (__m128)of(4 * q + 2), d = (__m128)of(4 * q + 3);
-        const __m256 ab = _mm256_insertf128_ps(_mm256_castps128_ps256(a), b, 1);
-        const __m256 cd = _mm256_insertf128_ps(_mm256_castps128_ps256(c), d, 1);
-        rows[q] = _mm512_insertf32x8(_mm512_castps256_ps512(ab), cd, 1);
+        const F8 ab = join(of(4 * q), of(4 * q + 1)), cd = join(of(4 * q + 2), of(4 * q + 3));
+        rows[q] = _mm512_insertf32x8(_mm512_castps256_ps512((__m256)ab), (__m256)cd, 1);
     }
-    transpose(rows, out);
+    const __m512i first = _mm512_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28, 1, 5, 9, 13, 17, 21, 25, 29);
+    const __m512i second = _mm512_setr_epi32(2, 6, 10, 14, 18, 22, 26, 30, 3, 7, 11, 15, 19, 23, 27, 31);
+    const __m512 a = _mm512_permutex2var_ps(rows[0], first, rows[1]);
+    const __m512 b = _mm512_permutex2var_ps(rows[2], first, rows[3]);
+    const __m512 c = _mm512_permutex2var_ps(rows[0], second, rows[1]);
+    const __m512 d = _mm512_permutex2var_ps(rows[2], second, rows[3]);
+    out[0] = (F)_mm512_shuffle_f32x4(a, b, 0x44), out[1] = (F)_mm512_shuffle_f32x4(a, b, 0xEE);
+    out[2] = (F)_mm512_shuffle_f32x4(c, d, 0x44), out[3] = (F)_mm512_shuffle_f32x4(c, d, 0xEE);
+#elif LANES_AVX2
+    __m256 rows[4];   // lanes n and n + 4 in the halves
+    for (int n = 0; n < 4; ++n) rows[n] = _mm256_setzero_ps();
+    if (wanted & 15)
+        for (int n = 0; n < 4; ++n) rows[n] = _mm256_insertf128_ps(rows[n], (__m128)of(n), 0);
+    if (wanted >> 4)
+        for (int n = 0; n < 4; ++n) rows[n] = _mm256_insertf128_ps(rows[n], (__m128)of(n + 4), 1);
+    const __m256 a = _mm256_unpacklo_ps(rows[0], rows[1]), b = _mm256_unpackhi_ps(rows[0], rows[1]);
+    const __m256 c = _mm256_unpacklo_ps(rows[2], rows[3]), d = _mm256_unpackhi_ps(rows[2], rows[3]);
+    out[0] = (F)_mm256_shuffle_ps(a, c, 0x44), out[1] = (F)_mm256_shuffle_ps(a, c, 0xEE);
+    out[2] = (F)_mm256_shuffle_ps(b, d, 0x44), out[3] = (F)_mm256_shuffle_ps(b, d, 0xEE);
 #else
     for (int c = 0; c < 4; ++c) out[c] = F{};
     for (; wanted; wanted &= wanted - 1) {
@@ -246,21 +266,20 @@ inline void scatter_lanes(const F in[4], float *rows) {
         _mm512_storeu_ps(rows + half * 32, _mm512_permutex2var_ps(xy, first, zw));
         _mm512_storeu_ps(rows + half * 32 + 16, _mm512_permutex2var_ps(xy, last, zw));
     }
+#elif LANES_AVX2
+    const __m256 x = (__m256)in[0], y = (__m256)in[1], z = (__m256)in[2], w = (__m256)in[3];
+    const __m256 a = _mm256_unpacklo_ps(x, y), b = _mm256_unpackhi_ps(x, y);
+    const __m256 c = _mm256_unpacklo_ps(z, w), d = _mm256_unpackhi_ps(z, w);
+    const __m256 lanes[4] = {_mm256_shuffle_ps(a, c, 0x44), _mm256_shuffle_ps(a, c, 0xEE),
+                             _mm256_shuffle_ps(b, d, 0x44), _mm256_shuffle_ps(b, d, 0xEE)};
+    for (int n = 0; n < 4; ++n) {
+        _mm_storeu_ps(rows + n * 4, _mm256_castps256_ps128(lanes[n]));
+        _mm_storeu_ps(rows + (n + 4) * 4, _mm256_extractf128_ps(lanes[n], 1));
+    }
 #else
     for (int lane = 0; lane < LANES; ++lane)
         for (int c = 0; c < 4; ++c) rows[lane * 4 + c] = in[c][lane];
 #endif
-}
-
-inline double total(F x) {
-    double sum = 0;
-    for (int lane = 0; lane < LANES; ++lane) sum += x[lane];
-    return sum;
-}
-inline double total4(F x, int group) {
-    double sum = 0;
-    for (int lane = 0; lane < 4; ++lane) sum += x[group * 4 + lane];
-    return sum;
 }
 
 }  // namespace
