@@ -163,6 +163,8 @@ def _description(prior: Prior, views: Views, recipe: FitRecipe, key: str, invers
         "inversion_key": inversion,
         "prior": {"sha256": prior.sha256, "subjects": len(prior.model.subjects)},
         "photos": list(views.names),
+        "placed": views.placed,
+        "crops": views.crops.tolist(),
         "recipe": to_dict(recipe),
         "libraries": library_versions(),
     }

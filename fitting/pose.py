@@ -11,8 +11,8 @@ from fitting.views import Views
 FIELDS_OF_VIEW = np.deg2rad(np.geomspace(8.0, 70.0, 15))
 """Tried where the lens is unknown: the angle that the working square covers."""
 USUAL_FIELD = np.deg2rad(22.0)
-FIELD_PRIOR = 0.02
-"""Weight of the squared log distance from the usual field, in units of the squared relative residual."""
+FIELD_PRIOR = 2e-4
+"""Weight of the squared log distance from the usual field against the squared residual in sides of the face."""
 MAX_ERROR = 0.15
 """Largest median residual of the landmarks, in sides of the face's box, that is still a face."""
 
@@ -50,23 +50,23 @@ def initial_pose(views: Views, template: Float[np.ndarray, "68 3"]) -> InitialPo
     if not views.focal_known:
         lenses = np.stack([_search_lens(points[k], template, lenses[k], views.names[k]) for k in range(len(views))])
     if views.placed:
-        first = _solve(points[0], template, lenses[0], views.names[0])
+        first = solve_pose(points[0], template, lenses[0], views.names[0])
         rotation, translation = _to_world(first, places[0])
-        rotation, translation = _refine(points, template, lenses, places, rotation, translation)
+        rotation, translation = refine_pose(points, template, lenses, places, rotation, translation)
         rotations, translations = rotation[None], translation[None]
     else:
         poses = []
         for k, name in enumerate(views.names):
-            first = _solve(points[k], template, lenses[k], name)
+            first = _to_world(solve_pose(points[k], template, lenses[k], name), places[k])
             one = slice(k, k + 1)
-            poses.append(_refine(points[one], template, lenses[one], places[one], *first))
+            poses.append(refine_pose(points[one], template, lenses[one], places[one], *first))
         rotations, translations = np.stack([pose[0] for pose in poses]), np.stack([pose[1] for pose in poses])
     error = _errors(points, template, lenses, places, rotations, translations)
     _check(points, error, views.names)
     return InitialPose(rotation=rotations, translation=translations, intrinsics=lenses, error=error)
 
 
-def _solve(points: np.ndarray, template: np.ndarray, lens: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray]:
+def solve_pose(points: np.ndarray, template: np.ndarray, lens: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray]:
     """Head→camera by EPnP, refined by Levenberg-Marquardt."""
     import cv2
 
@@ -88,11 +88,11 @@ def _search_lens(points: np.ndarray, template: np.ndarray, lens: np.ndarray, nam
         trial = lens.copy()
         trial[0, 0] = trial[1, 1] = size / 2 / np.tan(field / 2)
         try:
-            rotation, translation = _solve(points, template, trial, name)
+            rotation, translation = solve_pose(points, template, trial, name)
         except VrmmError:
             continue
         residual = _project(template, trial, rotation, translation) - points
-        cost = (residual**2).sum(axis=1).mean() / face**2 + FIELD_PRIOR * 0.01 * np.log(field / USUAL_FIELD) ** 2
+        cost = (residual**2).sum(axis=1).mean() / face**2 + FIELD_PRIOR * np.log(field / USUAL_FIELD) ** 2
         if cost < best:
             best, result = cost, trial
     if not np.isfinite(best):
@@ -100,7 +100,7 @@ def _search_lens(points: np.ndarray, template: np.ndarray, lens: np.ndarray, nam
     return result
 
 
-def _refine(
+def refine_pose(
     points: np.ndarray,
     template: np.ndarray,
     lenses: np.ndarray,

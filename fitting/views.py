@@ -25,6 +25,7 @@ class Views:
         images, masks, valid: as in ``Photo``.
         landmarks: [K, 68, 2] pixels of these images.
         cameras: K of them; a guessed focal length where ``focal_known`` is false.
+        crops: [K, 3, 3] pixels of the upright photos → pixels of the full-size working images.
         focal_known: the lenses are given.
         placed: the cameras share one world, so the head has one pose; else every camera is its own world and the
             head has a pose for each.
@@ -36,6 +37,7 @@ class Views:
     valid: Float[Tensor, "K 1 H W"]
     landmarks: Float[Tensor, "K 68 2"]
     cameras: CameraBatch
+    crops: Float[np.ndarray, "K 3 3"]
     focal_known: bool
     placed: bool
 
@@ -83,6 +85,7 @@ def stack_photos(photos: Sequence[Photo]) -> Views:
         valid=torch.stack([photo.valid for photo in photos]),
         landmarks=torch.tensor(np.stack([photo.landmarks for photo in photos]), dtype=torch.float32),
         cameras=_cameras(photos),
+        crops=np.stack([photo.crop for photo in photos]),
         focal_known=all(known),
         placed=placed,
     )

@@ -94,6 +94,7 @@ def blank_views(batch: CameraBatch, *, placed: bool = True, focal_known: bool = 
         valid=torch.ones(count, 1, *shape),
         landmarks=torch.zeros(count, 68, 2),
         cameras=batch,
+        crops=np.stack([np.eye(3)] * count),
         focal_known=focal_known,
         placed=placed,
     )
