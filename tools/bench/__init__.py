@@ -1,0 +1,1 @@
+"""Benchmarks, one file each: ``python -m tools.bench NAME --json FILE``."""

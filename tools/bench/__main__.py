@@ -1,0 +1,21 @@
+"""The list of benchmarks. A new one is a typer function in its own file and a line in ``COMMANDS``."""
+
+import typer
+
+from tools.bench.raymarch import raymarch
+
+COMMANDS = (raymarch,)
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.callback()
+def benchmarks() -> None:
+    """Measure vrmm on this machine; close other programs first."""
+
+
+for _command in COMMANDS:
+    app.command()(_command)
+
+if __name__ == "__main__":
+    app()
