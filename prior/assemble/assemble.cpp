@@ -404,8 +404,11 @@ inline void prefetch(const Layout& layout, int64_t chunk, const float* volume) {
             __builtin_prefetch(volume + v * layout.volume + offset[i]);
 }
 
-inline void add(float* to, const float* gradient, int64_t length) {
-    if (length == CHUNK)
+// to[i] = gradient[i] the first time, += later.
+inline void add(float* to, const float* gradient, int64_t length, bool first) {
+    if (first)
+        std::memcpy(to, gradient, length * sizeof(float));
+    else if (length == CHUNK)
         for (int i = 0; i < CHUNK; i += LANES) store(to + i, load(to + i) + load(gradient + i));
     else
         for (int64_t i = 0; i < length; ++i) to[i] += gradient[i];
@@ -451,9 +454,10 @@ void differentiate_tile(const Layout& layout, const Tensors& in, float density, 
         float* gain = scratch.response[1].data() + t * 3 * CHUNK;
         float* shading = scratch.response[2].data() + t * views * 3 * CHUNK;
         differentiate(layout, bias, density, chunk, image + layout.first(position), opacity, gain, shading);
-        add(out.opacity_bias + position * n + chunk * CHUNK, opacity, length);
+        add(out.opacity_bias + position * n + chunk * CHUNK, opacity, length, tile.image == 0);
         for (int64_t c = 0; c < 3; ++c)
-            add(out.gain_bias + (position * 3 + c) * n + chunk * CHUNK, gain + c * CHUNK, length);
+            add(out.gain_bias + (position * 3 + c) * n + chunk * CHUNK, gain + c * CHUNK, length,
+                tile.image == 0);
     }
 }
 
@@ -468,6 +472,13 @@ void distribute(const Rows& rows, const Weights& weights, int64_t chunk, Scratch
                 true);
         weight_gradient += f * columns;
     }
+}
+
+inline void add_product(float* to, const float* a, const float* b, int64_t length, bool first) {
+    if (first)
+        for (int64_t k = 0; k < length; ++k) to[k] = a[k] * b[k];
+    else
+        for (int64_t k = 0; k < length; ++k) to[k] += a[k] * b[k];
 }
 
 void write_feature_gradients(const Layout& layout, const Tensors& in, const Tile& tile, const Scratch& scratch,
@@ -485,10 +496,8 @@ void write_feature_gradients(const Layout& layout, const Tensors& in, const Tile
                 const int64_t light = ((tile.image * 3 + c) * layout.positions + at) * m;
                 const int64_t gate = (texel * s.views + v) * m;
                 const float* row = &scratch.gradient[2][((t * s.views + v) * 3 + c) * wide];
-                for (int64_t k = 0; k < m; ++k) {
-                    out.light[light + k] += row[k] * in.gate[gate + k];
-                    out.gate[gate + k] += row[k] * in.light[light + k];
-                }
+                add_product(out.light + light, row, in.gate + gate, m, v == 0);
+                add_product(out.gate + gate, row, in.light + light, m, c == 0);
             }
     }
 }
@@ -544,7 +553,7 @@ void vrmm_assemble_forward(const Sizes* sizes, const Tensors* in, float density,
     }
 }
 
-// Writes the gradients `out` of everything in `in` from those of the voxels; light, gate and the biases begin at 0.
+// Writes the gradients `out` of everything in `in` from those of the voxels.
 void vrmm_assemble_backward(const Sizes* sizes, const Tensors* in, float density, int32_t threads,
                             const float* voxels, const Tensors* out) {
     const Layout layout(*sizes);

@@ -16,8 +16,6 @@ from prior.native import BufferPool, load_library
 
 _SOURCE = Path(__file__).parent / "assemble.cpp"
 _POOL = BufferPool(kept=2)
-_ACCUMULATED = ("light", "gate", "opacity_bias", "gain_bias")
-"""Gradients that the kernel adds to."""
 
 
 class _Sizes(ctypes.Structure):
@@ -83,10 +81,7 @@ class _Assemble(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         tensors = ctx.saved_tensors
-        gradients = [
-            torch.zeros_like(tensor) if name in _ACCUMULATED else torch.empty_like(tensor)
-            for name, tensor in zip(DIMENSIONS, tensors, strict=True)
-        ]
+        gradients = [torch.empty_like(tensor) for tensor in tensors]
         upstream = grad.contiguous()
         kernel().vrmm_assemble_backward(
             _sizes(ctx.layout, tensors),

@@ -82,4 +82,5 @@ class AppearanceDecoder(nn.Module):
         texels = features.permute(0, 2, 3, 1).flatten(1, 2)
         gate = torch.baddbmm(bias.reshape(batch, 1, -1), texels, weight.flatten(1, 2).transpose(1, 2))
         resolution = features.shape[-1]
-        return gate.reshape(batch, resolution, resolution, views, -1) + self.gate_bias
+        # Summing the gradient over the batch and then over the views is much faster than over both at once.
+        return gate.reshape(batch, resolution, resolution, views, -1) + self.gate_bias.expand(-1, -1, views, -1)

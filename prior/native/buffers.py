@@ -8,6 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+_LINE = 16
+"""Floats in a cache line."""
+
 
 class BufferPool:
     """Hands out float32 tensors of undefined content; their memory comes back once nothing refers to it.
@@ -35,8 +38,15 @@ class BufferPool:
             for index, buffer in enumerate(self._free):
                 if size <= len(buffer) <= 2 * size:
                     return self._free.pop(index)
-        return np.empty(size, dtype=np.float32)
+        return _aligned(size)
 
     def _give_back(self, buffer: np.ndarray) -> None:
         with self._lock:
             self._free = [*self._free, buffer][-self._kept :]
+
+
+def _aligned(size: int) -> np.ndarray:
+    """``size`` floats that begin on a cache line, so that rows of voxels do not share one."""
+    memory = np.empty(size + _LINE, dtype=np.float32)
+    start = -(memory.ctypes.data // memory.itemsize) % _LINE
+    return memory[start : start + size]
