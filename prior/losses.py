@@ -26,7 +26,8 @@ class LossConfig:
         scale: eq. 11 over the ``shortest`` shortest sides.
         shortest: k of eq. 11.
         identity: squared length of the identity codes.
-        negative: hinge on negative radiance of voxels, which an exactly linear light branch could otherwise learn.
+        negative: hinge on negative rendered radiance, under the frame's light and under the other light of eq. 12;
+            an exactly linear light branch could otherwise learn it for lights it has not seen.
         consistency_image, consistency_code: lambda_exp1 and lambda_exp2 of eq. 13.
         consistency_every: steps between two evaluations of eq. 13.
         consistency_stride: it is computed on every n-th frame of the batch.
@@ -40,7 +41,7 @@ class LossConfig:
     scale: float = 1e-4
     shortest: int = 32
     identity: float = 1e-4
-    negative: float = 0.1
+    negative: float = 1.0
     consistency_image: float = 0.5
     consistency_code: float = 0.01
     consistency_every: int = 4
@@ -77,10 +78,10 @@ def silhouette(alpha: Float[Tensor, "N 1 H W"], mask: Float[Tensor, "N 1 H W"]) 
 def structural(
     image: Float[Tensor, "N 3 H W"], target: Float[Tensor, "N 3 H W"], scales: int = 2
 ) -> Float[Tensor, "N"]:
-    """1 − SSIM of toned images averaged over ``scales`` octaves, with box windows of 5 pixels.
+    """1 − SSIM of toned images averaged over ``scales`` octaves, with box windows of 4 pixels.
 
-    Box windows are separable sums, several times faster on a CPU than Gaussian ones; reported SSIM (``metrics``)
-    uses the standard Gaussian window.
+    A box of 4 is two doublings by shifted sums along each axis, far cheaper on a CPU than a Gaussian or a pooling
+    call; reported SSIM (``metrics``) uses the standard Gaussian window.
     """
     a, b = tone(image), tone(target)
     total = image.new_zeros(len(image))
@@ -91,15 +92,20 @@ def structural(
     return total / scales
 
 
-def _ssim_map(a: Tensor, b: Tensor, window: int = 5) -> Tensor:
-    stacked = torch.cat([a, b, a * a, b * b, a * b], dim=1)
-    mean_a, mean_b, square_a, square_b, product = avg_pool2d(stacked, window, stride=1).chunk(5, dim=1)
-    variance_a, variance_b = square_a - mean_a**2, square_b - mean_b**2
-    covariance = product - mean_a * mean_b
+def _ssim_map(a: Tensor, b: Tensor) -> Tensor:
+    stacked = torch.cat([a, b, a * a + b * b, a * b], dim=1)
+    mean_a, mean_b, squares, product = _box_mean(stacked).chunk(4, dim=1)
+    both, cross = mean_a**2 + mean_b**2, mean_a * mean_b
     c1, c2 = 0.01**2, 0.03**2
-    return ((2 * mean_a * mean_b + c1) * (2 * covariance + c2)) / (
-        (mean_a**2 + mean_b**2 + c1) * (variance_a + variance_b + c2)
-    )
+    return ((2 * cross + c1) * (2 * (product - cross) + c2)) / ((both + c1) * (squares - both + c2))
+
+
+def _box_mean(maps: Tensor) -> Tensor:
+    """Mean over every 4 × 4 window."""
+    maps = maps[..., 1:] + maps[..., :-1]
+    maps = maps[..., 2:] + maps[..., :-2]
+    maps = maps[..., 1:, :] + maps[..., :-1, :]
+    return (maps[..., 2:, :] + maps[..., :-2, :]) / 16.0
 
 
 def kl_divergence(mean: Float[Tensor, "B E"], log_variance: Float[Tensor, "B E"]) -> Float[Tensor, "B"]:
@@ -117,6 +123,6 @@ def scale_regularization(scale: Float[Tensor, "B K 3"], shortest: int) -> Float[
     return (-scale.log()).flatten(1).topk(min(shortest, scale[0].numel()), dim=1).values.sum(dim=1)
 
 
-def negative_color(voxels: Float[Tensor, "*B 4"]) -> Float[Tensor, ""]:
-    """Mean amount by which voxel colours are below zero."""
-    return torch.relu(-voxels[..., :3]).mean()
+def negative_radiance(image: Float[Tensor, "N 3 H W"]) -> Float[Tensor, "N"]:
+    """Mean amount by which rendered radiance is below zero."""
+    return torch.relu(-image).flatten(1).mean(dim=1)

@@ -46,9 +46,11 @@ class Objective(nn.Module):
             geometry.placement, voxels, encoding.rotation, encoding.translation, cameras, self.rendering
         )
         terms = self._image_terms(rendering, batch.target_images, batch.target_masks)
-        terms |= self._regularizers(encoding, geometry, z_id, voxels)
+        terms |= self._regularizers(encoding, geometry, z_id)
         if with_consistency:
-            terms |= self._consistency(batch, encoding, z_e, z_id, light, generators)
+            consistency, other = self._consistency(batch, encoding, z_e, z_id, light, generators)
+            terms |= consistency
+            terms["negative"] = terms["negative"] + losses.negative_radiance(other.image.flatten(0, 1)).mean()
         return self._weighted(terms)
 
     def _noise(self, length: int, generators: list[torch.Generator], like: Tensor) -> Tensor:
@@ -61,23 +63,22 @@ class Objective(nn.Module):
     def _image_terms(self, rendering: Rendering, images: Tensor, masks: Tensor) -> dict[str, Tensor]:
         image, alpha = rendering.image.flatten(0, 1), rendering.alpha.flatten(0, 1)
         target, mask = images.flatten(0, 1), masks.flatten(0, 1)
-        terms = {"l1": losses.photometric(image, target).mean(), "alpha": losses.silhouette(alpha, mask).mean()}
+        terms = {
+            "l1": losses.photometric(image, target).mean(),
+            "alpha": losses.silhouette(alpha, mask).mean(),
+            "negative": losses.negative_radiance(image).mean(),
+        }
         if self.weights.perceptual > 0:
             terms["perceptual"] = losses.structural(image, target).mean()
         return terms
 
-    def _regularizers(
-        self, encoding: Encoding, geometry: Geometry, z_id: Tensor, voxels: Tensor
-    ) -> dict[str, Tensor]:
-        terms = {
+    def _regularizers(self, encoding: Encoding, geometry: Geometry, z_id: Tensor) -> dict[str, Tensor]:
+        return {
             "kl": losses.kl_divergence(encoding.mean, encoding.log_variance).mean(),
             "volume": losses.volume(geometry.scale).mean(),
             "scale": losses.scale_regularization(geometry.scale, self.weights.shortest).mean(),
             "identity": (z_id**2).sum(dim=1).mean(),
         }
-        if self.weights.negative > 0:
-            terms["negative"] = losses.negative_color(voxels)
-        return terms
 
     def _consistency(
         self,
@@ -87,8 +88,8 @@ class Objective(nn.Module):
         z_id: Tensor,
         light: Tensor,
         generators: list[torch.Generator],
-    ) -> dict[str, Tensor]:
-        """Eq. 12 and 13 on every n-th frame of the batch, at the encoder's resolution."""
+    ) -> tuple[dict[str, Tensor], Rendering]:
+        """Eq. 12 and 13 on every n-th frame of the batch, at the encoder's resolution; and the picture of eq. 12."""
         every = slice(None, None, self.weights.consistency_stride)
         z_e, z_id, own_light = z_e[every], z_id[every], light[every]
         rotation, translation = encoding.rotation[every].detach(), encoding.translation[every].detach()
@@ -103,7 +104,7 @@ class Objective(nn.Module):
             again = self._render(z_id, code, own_light, rotation, translation, cameras)
             target = nn.functional.interpolate(batch.target_images[every, 0], size=(size, size), mode="area")
             terms["consistency_image"] = losses.photometric(again.image.flatten(0, 1), target).mean()
-        return terms
+        return terms, other
 
     def _other_conditions(
         self, subject: Tensor, light: Tensor, generators: list[torch.Generator]

@@ -43,9 +43,10 @@ def test_image_terms_are_per_sample():
     torch.testing.assert_close(values[1], torch.tensor(1.01).sqrt() - torch.tensor(0.01).sqrt())
 
 
-def test_negative_colours_are_punished_and_opacity_is_not():
-    voxels = torch.tensor([[-1.0, 0.5, -0.5, -9.0]])
-    torch.testing.assert_close(losses.negative_color(voxels), torch.tensor(0.5))
+def test_negative_radiance_is_punished_and_positive_is_not():
+    image = torch.full((1, 3, 2, 2), 5.0)
+    image[0, 0, 0, 0] = -1.2
+    torch.testing.assert_close(losses.negative_radiance(image), torch.tensor([0.1]))
 
 
 def test_negative_weight_is_refused():
