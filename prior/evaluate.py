@@ -59,7 +59,8 @@ def evaluate(
     run = load_run(run_folder, shards)
     if run.shards.info.synthetic is None:
         raise VrmmError(f"{run.shards.folder} is no capture of the light stage, so there is no truth to compare with")
-    shots = plan_shots(run, make_stage(run.shards.info), config)
+    stage = make_stage(run.shards.info)
+    shots = plan_shots(run, stage, config)
     report = progress or (lambda done, total: None)
     truths = _truths(run, shots, config, processes, make_stage, lambda done, total: report(done, 2 * total))
     answerer = Answerer(run)
@@ -67,7 +68,7 @@ def evaluate(
     for shot, truth in zip(shots, truths, strict=True):
         comparisons.append(compare(answerer, shot, truth))
         report(len(shots) + len(comparisons), 2 * len(shots))
-    result = summary(run, comparisons)
+    result = summary(run, comparisons, {subject.name: subject.tone for subject in stage.subjects})
     result["pose"] = pose_errors(run, answerer, config.pose_frames)
     result["seconds"] = time.perf_counter() - started
     _write(run.folder, comparisons, result, config)
@@ -85,8 +86,8 @@ def compare(answerer: Answerer, shot: Shot, truth: RenderedImage) -> Comparison:
     return Comparison(shot=shot, truth=image, mask=mask, answers=answers, metrics=metrics, source=source)
 
 
-def summary(run: TrainedRun, comparisons: Sequence[Comparison]) -> dict[str, Any]:
-    """The content of evaluation.json: means over pictures, by category and by subject."""
+def summary(run: TrainedRun, comparisons: Sequence[Comparison], tones: dict[str, float]) -> dict[str, Any]:
+    """The content of evaluation.json: means over pictures, by category and by subject (whose skin tone is given)."""
     result: dict[str, Any] = {}
     for category in Category:
         rows = [comparison.metrics for comparison in comparisons if comparison.shot.category is category]
@@ -95,10 +96,9 @@ def summary(run: TrainedRun, comparisons: Sequence[Comparison]) -> dict[str, Any
             result[category.value] = {**means.pop("model"), "images": len(rows), **means}
     own = [comparison for comparison in comparisons if comparison.shot.category is not Category.EXPRESSION_TRANSFER]
     result["mask_iou"] = _mean([comparison.metrics["model"]["mask_iou"] for comparison in own])
+    by_subject = {name: [c.metrics["model"] for c in own if c.shot.subject == name] for name in run.subjects}
     result["subjects"] = {
-        subject: mean_metrics([c.metrics["model"] for c in own if c.shot.subject == subject])
-        for subject in run.subjects
-        if any(c.shot.subject == subject for c in own)
+        name: {"tone": tones[name], **mean_metrics(rows)} for name, rows in by_subject.items() if rows
     }
     height, width = comparisons[0].truth.shape[-2:]
     result["model"] = {"step": run.step, "primitives": run.model.config.primitives, "width": width, "height": height}

@@ -9,6 +9,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -16,8 +17,10 @@ import numpy as np
 from jaxtyping import Float
 
 from datasets.capture import Camera, CaptureInfo, Light, Pose
+from datasets.errors import VrmmError
 from datasets.files import atomic_write
 from datasets.lightstage.environment import EnvironmentMap
+from datasets.lightstage.head import Subject
 from datasets.lightstage.patterns import Pattern
 from datasets.lightstage.render import RenderedImage
 
@@ -27,6 +30,11 @@ RENDERER = Path(__file__).parents[2] / "datasets" / "lightstage"
 @runtime_checkable
 class TruthStage(Protocol):
     """A light stage that can render any of its subjects; ``datasets.lightstage.stage.LightStage`` is one."""
+
+    @property
+    def subjects(self) -> Sequence[Subject]:
+        """Everyone in the capture."""
+        ...
 
     def held_out_lights(self, count: int) -> Sequence[Pattern]:
         """Patterns that no training frame uses."""
@@ -142,9 +150,12 @@ class TruthStore:
             try:
                 for future in as_completed(futures):
                     yield future.result()
-            except BaseException:
+            except BrokenProcessPool as error:
+                raise VrmmError(
+                    "a rendering process was killed (out of memory?); run the same command again to continue"
+                ) from error
+            finally:
                 pool.shutdown(cancel_futures=True)
-                raise
 
     def _pool(self) -> Executor:
         return ProcessPoolExecutor(

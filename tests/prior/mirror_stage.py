@@ -11,6 +11,7 @@ from datasets.capture import Camera, CaptureInfo, Light, Pose
 from datasets.config import to_yaml
 from datasets.files import atomic_write_bytes
 from datasets.lightstage.environment import EnvironmentMap
+from datasets.lightstage.head import Subject
 from datasets.lightstage.patterns import Pattern
 from datasets.lightstage.render import RenderedImage
 from datasets.loader import LoaderConfig, read_frame
@@ -60,6 +61,14 @@ class MirrorStage:
         self.shards = open_shards(description["shards"])
         self.frames = [self.shards.frame(sample) for sample in range(len(self.shards))]
         self.requests: list[tuple[str, str, object]] = []
+
+    @property
+    def subjects(self) -> Sequence[Subject]:
+        names = self.shards.info.subjects
+        return [
+            Subject(name=name, identity=np.zeros(2), appearance_seed=0, tone=index / len(names))
+            for index, name in enumerate(names)
+        ]
 
     def held_out_lights(self, count: int) -> Sequence[Pattern]:
         random = np.random.default_rng(5)

@@ -1,0 +1,140 @@
+"""The main job, small: everything it promises to leave, a kill in the middle, and a second run."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.browser import Browser, missing_browser
+
+ROOT = Path(__file__).parents[2]
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+CATEGORIES = (
+    "training_view",
+    "held_out_camera",
+    "held_out_light",
+    "held_out_frame",
+    "environment",
+    "expression_transfer",
+)
+DEADLINE_SECONDS = 900
+
+
+def start(out: Path, *options: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "tools.main", "demo", "--quick", "--out", str(out), *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=ENVIRONMENT,
+        cwd=out.parent,
+    )
+
+
+def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not path.exists():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline, f"{path} does not appear"
+        time.sleep(0.2)
+
+
+def read(path: Path) -> Any:
+    return json.loads(path.read_text())
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A quick demo that was killed while it captured and interrupted while it trained; the last run's output."""
+    out = tmp_path_factory.mktemp("quick") / "demo"
+    first = start(out)
+    wait_for(out / "capture" / "frames", first)
+    first.kill()
+    first.communicate()
+    second = start(out)
+    wait_for(out / "prior" / "metrics.jsonl", second)
+    second.send_signal(signal.SIGINT)
+    text = second.communicate(timeout=DEADLINE_SECONDS)[0]
+    assert second.returncode == 130, text
+    assert "Traceback" not in text, text
+    last = start(out)
+    text = last.communicate(timeout=DEADLINE_SECONDS)[0]
+    assert last.returncode == 0, text
+    return out, text
+
+
+def test_everything_promised_is_there(demo: tuple[Path, str]) -> None:
+    out, text = demo
+    for name in ("capture/capture.json", "shards/manifest.json", "prior/weights.safetensors", "report.html"):
+        assert (out / name).is_file(), name
+    for photos in ("one_image", "three_images"):
+        assert (out / "fit" / photos / "avatar" / "avatar.json").is_file()
+    assert "report.html" in text
+    assert 200_000 < (out / "report.html").stat().st_size < 15_000_000
+
+
+def test_the_numbers_have_the_promised_form(demo: tuple[Path, str]) -> None:
+    out, _ = demo
+    evaluation = read(out / "evaluation.json")
+    for category in CATEGORIES:
+        row = evaluation[category]
+        for part in (row, row["mean_light"], row["mean_image"]):
+            assert all(math.isfinite(part[name]) for name in ("psnr", "ssim", "mae255")), category
+    assert math.isfinite(evaluation["expression_transfer"]["neutral"]["psnr"])
+    assert 0.5 < evaluation["mask_iou"] <= 1.0
+    for photos in ("one_image", "three_images"):
+        fit = read(out / "fit" / photos / "fit.json")
+        for kind in ("inversion_only", "finetuned", "finetuned_without_lr"):
+            assert math.isfinite(fit[kind]["input_mae255"])
+            assert all(math.isfinite(fit[kind][name]["psnr"]) for name in ("novel_view", "relight", "expression"))
+    timing = read(out / "timing.json")
+    assert set(timing) == {"capture", "shards", "train", "evaluate", "fit", "shows", "report", "total"}
+    assert timing["total"] == pytest.approx(sum(timing.values()) - timing["total"], abs=0.1)
+
+
+def test_the_model_has_learned_something(demo: tuple[Path, str]) -> None:
+    """Even after a hundred steps the head is where it is and as bright as it is."""
+    evaluation = read(demo[0] / "evaluation.json")
+    assert evaluation["training_view"]["psnr"] > 14.0
+    assert evaluation["mask_iou"] > 0.85
+
+
+def test_a_second_run_has_nothing_to_do(demo: tuple[Path, str]) -> None:
+    out, _ = demo
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file() and path.parent != out}
+    again = start(out)
+    text = again.communicate(timeout=DEADLINE_SECONDS)[0]
+    assert again.returncode == 0, text
+    assert "is complete" in text
+    after = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file() and path.parent != out}
+    assert after == before
+
+
+def test_another_size_in_the_same_folder_is_refused(demo: tuple[Path, str]) -> None:
+    out, _ = demo
+    other = subprocess.run(
+        [sys.executable, "-m", "tools.main", "demo", "--out", str(out)],
+        capture_output=True,
+        text=True,
+        env=ENVIRONMENT,
+        timeout=120,
+    )
+    assert other.returncode == 1
+    assert other.stderr.startswith("error: ")
+    assert "other options" in other.stderr
+    assert other.stderr.count("\n") == 1
+
+
+@pytest.mark.skipif(missing_browser() is not None, reason=str(missing_browser()))
+def test_its_report_opens_in_a_browser(demo: tuple[Path, str], tmp_path: Path) -> None:
+    with Browser(tmp_path) as browser:
+        browser.open(demo[0] / "report.html", width=1280, height=900)
+        assert browser.run("return document.querySelectorAll('section').length") == 6
+        assert browser.messages() == []

@@ -1,0 +1,182 @@
+"""The demo's personalization: every held-out person from one and from three photos, against truth."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from datasets.capture import Frame
+from datasets.errors import VrmmError
+from datasets.files import atomic_write_json
+from fitting.avatar import Avatar, inverted_avatar
+from fitting.fit import Prior, fit
+from fitting.inputs import CAMERAS, prepare_inputs, subject_frames
+from fitting.recipe import FinetuneConfig, FitRecipe
+from fitting.truth import Category, FitComparison, FittedSubject, FitTruthConfig, evaluate_fit
+from prior.evaluation.run import TrainedRun, load_run
+from prior.pictures import Strip, draw_sheet, error_picture, to_picture, write_picture
+from tools.demo.settings import DemoSettings
+
+Progress = Callable[[int, int], object]
+
+STAGES = {"inversion_only": "inversion", "finetuned": "fine-tuned", "finetuned_without_lr": "without locality"}
+"""Keys of fit.json, in the words of sheets."""
+ON_SHEET = {Category.INPUT: 1, Category.NOVEL_VIEW: 3, Category.RELIGHT: 3, Category.EXPRESSION: 3}
+"""Pictures of each kind on a sheet, at most."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PhotoSet:
+    """How many photos of a person there are.
+
+    Attributes:
+        name: of the folder under ``fit/``.
+        photos: taken by so many of the prior's input cameras, the frontal one first.
+        known_cameras: whether the fit is told where the cameras stand.
+    """
+
+    name: str
+    photos: int
+    known_cameras: bool
+
+    def cameras(self, run: TrainedRun) -> tuple[str, ...]:
+        """Names, the frontal one first."""
+        inputs = list(run.input_cameras)
+        front = inputs.pop(len(inputs) // 2)
+        return tuple([front, *inputs][: self.photos])
+
+
+PHOTO_SETS = (
+    PhotoSet(name="one_image", photos=1, known_cameras=False),
+    PhotoSet(name="three_images", photos=3, known_cameras=True),
+)
+
+
+def fit_everyone(settings: DemoSettings, folder: Path, progress: Progress) -> None:
+    """Fit and measure every held-out person with every photo set; fits that are there already are kept.
+
+    Leaves ``fit/{photo set}/fit.json`` (means over the people, and each of them), the first person's avatar in
+    ``fit/{photo set}/avatar`` and the others' in ``fit/{photo set}/subjects/{name}/avatar``.
+
+    Raises:
+        VrmmError: the capture has nobody held out.
+    """
+    run = load_run(folder / "prior", folder / "shards")
+    info = run.shards.info
+    people = [name for name in info.subjects if info.subject_splits[name] != "train"]
+    if not people:
+        raise VrmmError("nobody is held out of the training; set held_out_subjects in the recipe of the capture")
+    prior = Prior.load(folder / "prior")
+    whole = settings.fitting.inversion.steps + 2 * settings.fitting.finetune.steps
+    done, total = 0, whole * len(people) * len(PHOTO_SETS)
+    for photo_set in PHOTO_SETS:
+        results = {}
+        for index, person in enumerate(people):
+            place = folder / "fit" / photo_set.name
+            place = place if index == 0 else place / "subjects" / person
+            case = Case(run=run, prior=prior, photo_set=photo_set, person=person, folder=place, settings=settings)
+            results[person] = case.work(lambda steps, base=done: progress(base + min(steps, whole), total))
+            done += whole
+            progress(done, total)
+        mean = mean_of([{name: result[name] for name in STAGES} for result in results.values()])
+        atomic_write_json(folder / "fit" / photo_set.name / "fit.json", {**mean, "subjects": results})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Case:
+    """One person with one photo set."""
+
+    run: TrainedRun
+    prior: Prior
+    photo_set: PhotoSet
+    person: str
+    folder: Path
+    settings: DemoSettings
+
+    def work(self, steps_done: Callable[[int], object]) -> dict[str, Any]:
+        """Fit with and without locality, compare, write ``comparison.png``; returns the numbers."""
+        frame = photographed_frame(subject_frames(self.run.shards, self.person))
+        cameras = self.photo_set.cameras(self.run)
+        photos = prepare_inputs(self.run.shards, frame, cameras, self.folder / "photos")
+        avatars = self._fit(photos, steps_done)
+        subject = FittedSubject(run=self.run, frame=frame, cameras=cameras, stages=avatars)
+        truth = QUICK_TRUTH if self.settings.quick else FitTruthConfig()
+        result, comparisons = evaluate_fit(subject, self.run.folder / "truth", truth)
+        write_picture(self.folder / "comparison.png", comparison_sheet(self.person, comparisons))
+        finetuned = avatars["finetuned"].report
+        kept = {name: finetuned[name] for name in ("seconds", "sound", "reasons", "diagnostics") if name in finetuned}
+        return {**result, **kept, "known_cameras": self.photo_set.known_cameras}
+
+    def _fit(self, photos: Sequence[Path], steps_done: Callable[[int], object]) -> dict[str, Avatar]:
+        recipe = self.settings.fitting
+        before = {"inversion": 0, "fine-tuning": recipe.inversion.steps}
+        out = self.folder / "avatar"
+
+        def run(recipe: FitRecipe, out: Path, offset: int, inversion_from: Path | None) -> Avatar:
+            return fit(
+                photos,
+                self.prior,
+                recipe,
+                out,
+                cameras=self.folder / "photos" / CAMERAS if self.photo_set.known_cameras else None,
+                inversion_from=inversion_from,
+                progress=lambda stage, done, steps, loss: steps_done(offset + before[stage] + done),
+            )
+
+        avatar = run(recipe, out, 0, None)
+        without = run(without_locality(recipe), self.folder / "avatar_without_lr", recipe.finetune.steps, out)
+        return {
+            "inversion_only": inverted_avatar(avatar, self.prior.folder),
+            "finetuned": avatar,
+            "finetuned_without_lr": without,
+        }
+
+
+QUICK_TRUTH = FitTruthConfig(lights=1, environments=1, expressions=2)
+
+
+def photographed_frame(frames: Sequence[Frame]) -> Frame:
+    """The moment the photos show: evenly lit, and after the first frame, so that the face is not at rest."""
+    lit = [frame for frame in frames[1:] if frame.full_on]
+    return lit[0] if lit else frames[-1]
+
+
+def without_locality(recipe: FitRecipe) -> FitRecipe:
+    """The same recipe with lambda_LR = 0."""
+    finetune: FinetuneConfig = recipe.finetune
+    locality = dataclasses.replace(finetune.locality, weight=0.0)
+    return dataclasses.replace(recipe, finetune=dataclasses.replace(finetune, locality=locality))
+
+
+def comparison_sheet(person: str, comparisons: Sequence[FitComparison]) -> np.ndarray:
+    """Truth beside the stages of the fit, with their numbers."""
+    strips = []
+    for category, most in ON_SHEET.items():
+        chosen = [comparison for comparison in comparisons if comparison.shot.category is category]
+        places = np.linspace(0, len(chosen) - 1, min(most, len(chosen))).round().astype(int)
+        strips += [_strip(chosen[place]) for place in places]
+    columns = ["truth", *STAGES.values(), "4 × error", "mean image"]
+    return draw_sheet(columns, strips, across=2, cell=112, title=f"{person}: a person never trained on")
+
+
+def _strip(comparison: FitComparison) -> Strip:
+    answers = [to_picture(comparison.answers[name]) for name in STAGES]
+    numbers = "  ".join(f"{comparison.metrics[name]['psnr']:.1f}" for name in STAGES)
+    return Strip(
+        pictures=[
+            to_picture(comparison.truth),
+            *answers,
+            error_picture(comparison.answers["finetuned"], comparison.truth, comparison.mask),
+            to_picture(comparison.answers["mean_image"]),
+        ],
+        caption=f"{comparison.shot.category.value.replace('_', ' ')}, {comparison.shot.camera.name}: {numbers} dB",
+    )
+
+
+def mean_of(values: Sequence[Any]) -> Any:
+    """The mean of every number in equally built nested dictionaries."""
+    if isinstance(values[0], dict):
+        return {key: mean_of([value[key] for value in values]) for key in values[0]}
+    return sum(values) / len(values)

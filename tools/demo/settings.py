@@ -1,0 +1,88 @@
+"""What ``vrmm demo`` runs: its recipes and where everything goes."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from datasets.config import find_recipe, load_config, to_dict
+from datasets.lightstage.heads import PROCEDURAL
+from datasets.lightstage.stage import StageConfig
+from fitting.recipe import FitRecipe
+from prior.evaluation.plan import EvaluationConfig
+from prior.recipe import TrainRecipe
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DemoSettings:
+    """Everything the outcome of a demo depends on.
+
+    Attributes:
+        quick: the small size.
+        stage: of the capture.
+        prior: of the training; its shards are those of the demo's folder.
+        fitting: of the fits.
+        evaluation: how many pictures.
+        video_frames: of each video.
+        video_size: pixels of a head in a video.
+    """
+
+    quick: bool
+    stage: StageConfig
+    prior: TrainRecipe
+    fitting: FitRecipe
+    evaluation: EvaluationConfig
+    video_frames: int
+    video_size: int
+
+    @staticmethod
+    def load(*, quick: bool, head_model: str | None) -> "DemoSettings":
+        """The shipped recipes of the demo, with another head model where one is given."""
+        name = "quick" if quick else "demo"
+        stage = load_config(StageConfig, recipe_path("data", name))
+        prior = load_config(TrainRecipe, recipe_path("prior", name))
+        if head_model is not None:
+            stage = dataclasses.replace(stage, head_model=_absolute(head_model))
+            prior = dataclasses.replace(prior, template=stage.head_model)
+        return DemoSettings(
+            quick=quick,
+            stage=stage,
+            prior=prior,
+            fitting=load_config(FitRecipe, recipe_path("fitting", "default"), QUICK_FITTING if quick else ()),
+            evaluation=QUICK_EVALUATION if quick else EvaluationConfig(),
+            video_frames=24 if quick else 84,
+            video_size=128 if quick else 224,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """For comparing with what a folder was started with."""
+        return {
+            "quick": self.quick,
+            "head_model": self.stage.head_model,
+            "data": to_dict(self.stage),
+            "prior": to_dict(self.prior),
+            "fitting": to_dict(self.fitting),
+            "evaluation": dataclasses.asdict(self.evaluation),
+        }
+
+
+QUICK_FITTING = ("inversion.steps=24", "finetune.steps=24")
+
+QUICK_EVALUATION = EvaluationConfig(
+    training_view=4,
+    held_out_camera=4,
+    held_out_light=4,
+    held_out_frame=4,
+    environment=3,
+    expression_transfer=4,
+    pose_frames=3,
+    examples=4,
+)
+
+
+def recipe_path(kind: str, name: str) -> Path:
+    """A shipped recipe, found from any working folder."""
+    return find_recipe(f"configs/{kind}/{name}.yaml")
+
+
+def _absolute(head_model: str) -> str:
+    return head_model if head_model == PROCEDURAL else str(Path(head_model).expanduser().resolve())

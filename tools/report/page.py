@@ -1,0 +1,89 @@
+"""The page: its head, its sections in order, and the template they go into."""
+
+import string
+from pathlib import Path
+
+from datasets.files import atomic_write_bytes
+from tools.report import html
+from tools.report.material import Material, read_material
+from tools.report.sections import (
+    commands_section,
+    evaluation_section,
+    fit_section,
+    motion_section,
+    time_section,
+    training_section,
+)
+
+HERE = Path(__file__).parent
+SECTIONS = {
+    "results": ("Against the truth", evaluation_section),
+    "motion": ("In motion", motion_section),
+    "fit": ("A person never seen", fit_section),
+    "training": ("Training", training_section),
+    "time": ("Time", time_section),
+    "commands": ("Do it yourself", commands_section),
+}
+LEAD = (
+    "vrmm learns one volumetric head model from many people filmed in a light stage: it can be lit by any light, take "
+    "any expression and be seen from anywhere, and a few photos are enough to fit it to someone new. Everything on "
+    "this page was computed by one run on people who do not exist, so that every picture has a rendered truth beside "
+    "it."
+)
+
+
+def write_report(run: Path, out: Path) -> None:
+    """Write the page of a demo or a run to ``out``, whole or not at all.
+
+    Raises:
+        VrmmError: ``run`` is neither, or ``out`` cannot be written.
+    """
+    atomic_write_bytes(Path(out), render_page(read_material(run)).encode())
+
+
+def render_page(material: Material) -> str:
+    """The whole page; parts that are absent are left out."""
+    bodies = {name: html.section(name, title, *make(material)) for name, (title, make) in SECTIONS.items()}
+    shown = {name: body for name, body in bodies.items() if body}
+    navigation = "".join(f'<a href="#{name}">{html.text(SECTIONS[name][0])}</a>' for name in shown)
+    template = string.Template((HERE / "page.html").read_text())
+    return template.substitute(
+        title="vrmm demo" if material.is_demo else f"vrmm run {html.text(material.folder.name)}",
+        style=(HERE / "page.css").read_text(),
+        lead=html.text(LEAD),
+        cards=html.cards(key_figures(material)),
+        navigation=navigation,
+        sections="\n".join(shown.values()),
+        footer=_footer(material),
+    )
+
+
+def key_figures(material: Material) -> list[tuple[str, str, str]]:
+    """The numbers at the top of the page."""
+    found, fits = material.evaluation, material.fits
+    cards = []
+    for key, label in (
+        ("held_out_camera", "New camera"),
+        ("held_out_light", "New light"),
+        ("held_out_frame", "New expression"),
+    ):
+        if key in found:
+            cards.append((label, f"{found[key]['psnr']:.1f} dB", f"SSIM {found[key]['ssim']:.3f}"))
+    if "mask_iou" in found:
+        cards.append(("Silhouette", f"{found['mask_iou']:.3f}", "mask IoU"))
+    for name, label in (("one_image", "From one photo"), ("three_images", "From three photos")):
+        if name in fits:
+            novel = fits[name]["finetuned"]["novel_view"]
+            cards.append((label, f"{novel['psnr']:.1f} dB", "novel views"))
+    if "total" in material.timing:
+        cards.append(("All of it took", f"{material.timing['total'] / 60:.1f} min", "with this computer"))
+    return cards
+
+
+def _footer(material: Material) -> str:
+    versions = ", ".join(f"{name} {version}" for name, version in material.versions.items())
+    words = (
+        "A synthetic capture: nobody shown here exists. A face is personal data: fit only people who agreed to it, and "
+        "label what you publish as synthetic."
+    )
+    return html.paragraph(words) + (html.paragraph(f"Made with {versions}.") if versions else "")
