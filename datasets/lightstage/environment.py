@@ -86,9 +86,7 @@ class EnvironmentMap:
         cell = np.argmax(directions @ centers.T, axis=1)
         irradiance = np.stack([np.bincount(cell, flux[:, k], minlength=lamps) for k in range(3)], axis=1)
         weight = flux @ _LUMINANCE
-        toward = np.stack(
-            [np.bincount(cell, weight * directions[:, k], minlength=lamps) for k in range(3)], axis=1
-        )
+        toward = np.stack([np.bincount(cell, weight * directions[:, k], minlength=lamps) for k in range(3)], axis=1)
         length = np.linalg.norm(toward, axis=1, keepdims=True)
         toward = np.where(length > 1e-9 * max(weight.max(), 1e-30), toward / np.maximum(length, 1e-30), centers)
         return Light(positions=toward * FAR_RADIUS_METRES, irradiance=irradiance)

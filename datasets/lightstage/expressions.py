@@ -82,9 +82,7 @@ class PerformanceConfig:
             raise VrmmError(f"performance.frames_per_gesture must be at least 1, not {self.frames_per_gesture}")
 
 
-def expressions(
-    names: tuple[str, ...], frames: int, seed: int, config: PerformanceConfig
-) -> Float[np.ndarray, "F E"]:
+def expressions(names: tuple[str, ...], frames: int, seed: int, config: PerformanceConfig) -> Float[np.ndarray, "F E"]:
     """Control values in [0, 1] for each frame: neutral first, then from one strong expression to the next.
 
     Args:

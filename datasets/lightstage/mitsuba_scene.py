@@ -17,6 +17,10 @@ FAR_METRES = 1000.0
 BLOCK_SIZE = 16
 """Pixels a side of a task. Fixed, because the random numbers of a pixel follow from its block."""
 
+LAMP_SPREAD = 0.05
+"""Widens every specular lobe as a lamp of 0.15 m radius at 1.5 m would: alpha + radius / (2 distance) (Karis 2013,
+"Real Shading in Unreal Engine 4", sphere lights). Points would leave glints on eyes that are smaller than pixels."""
+
 _LUMINANCE = np.array([0.2126, 0.7152, 0.0722])
 
 
@@ -89,32 +93,60 @@ def make_bsdf(mi: ModuleType, material: Material) -> Any:
     surface = {
         "type": "principled",
         "base_color": texture,
-        "roughness": float(material.roughness),
+        "roughness": float(np.sqrt(min(material.roughness**2 + LAMP_SPREAD, 1.0))),  # alpha is its square
         "specular": float(material.specular),
     }
     return mi.load_dict({"type": "twosided", "surface": surface})
 
 
-def lamp_emitters(light: Light) -> dict[str, Any]:
+def lamp_emitters(light: Light, samples: int) -> dict[str, Any]:
     """Point lamps whose irradiance at the world origin is exact; dark ones are left out.
+
+    Args:
+        light: the lamps.
+        samples: per pixel; each of the sampler's strata then belongs to one lamp, or to few that are alike.
 
     Raises:
         VrmmError: NaN or negative irradiance.
     """
     if not (np.isfinite(light.irradiance).all() and (light.irradiance >= 0).all()):
         raise VrmmError("a lamp's irradiance is negative or not finite; lights only add")
-    burning = np.flatnonzero(light.irradiance.max(axis=1, initial=0.0) > 0)
+    power = light.irradiance @ _LUMINANCE
+    burning = np.flatnonzero(power > 0)
     if not len(burning):
-        return {"lamp": _point(np.array([0.0, 0.0, 1.0]), np.zeros(3))}
+        return {"lamp": _point(np.array([0.0, 0.0, 1.0]), np.zeros(3), 1.0)}
     burning = burning[short_tour(light.directions[burning])]
-    return {f"lamp{i:05d}": _point(light.positions[i], light.irradiance[i]) for i in burning}
+    strata = lamp_strata(power[burning], samples)
+    order = np.argsort(strata < 1.0, kind="stable")  # lamps with strata of their own come first
+    return {
+        f"lamp{rank:05d}": _point(light.positions[burning[k]], light.irradiance[burning[k]], strata[k])
+        for rank, k in enumerate(order)
+    }
+
+
+def lamp_strata(power: Float[np.ndarray, "L"], samples: int) -> Float[np.ndarray, "L"]:
+    """How many of ``samples`` strata each lamp gets, all positive: in proportion to the root of its power.
+
+    The root, because pictures are looked at and compared in an encoding near it, where the noise of dim light in
+    a shadow counts as much as that of bright light. A lamp that deserves a whole stratum gets a whole number, so
+    that every pixel draws it equally often (7 times here and 8 times there would be 6 % noise); the others share
+    what is left.
+    """
+    share = np.sqrt(power) / np.sqrt(power).sum() * samples
+    own = share >= 1.0
+    strata = np.floor(share)
+    if own.all():
+        strata[np.argsort(strata - share)[: samples - int(strata.sum())]] += 1.0
+    else:
+        strata[~own] = share[~own] * (samples - strata[own].sum()) / share[~own].sum()
+    return strata
 
 
 def short_tour(directions: Float[np.ndarray, "L 3"]) -> Int[np.ndarray, "L"]:
     """An order in which neighbours are near (always on to the nearest lamp left).
 
-    The sampler stratifies the choice of a lamp along its index: when neighbours are alike, a stratum that spans
-    two of them adds little noise (2 to 3 dB with 32 lamps).
+    The sampler stratifies the choice of a lamp along its index: when neighbours are alike, a stratum that they
+    share adds little noise.
     """
     left = np.ones(len(directions), bool)
     order = [int(np.argmax(directions[:, 1]))]
@@ -124,6 +156,12 @@ def short_tour(directions: Float[np.ndarray, "L 3"]) -> Int[np.ndarray, "L"]:
         order.append(int(np.argmax(closeness)))
         left[order[-1]] = False
     return np.array(order)
+
+
+def whole_samples(samples: int) -> int:
+    """The least number of samples at or above ``samples`` that ``multijitter`` can lay out: near-square products."""
+    rows = int(np.sqrt(samples))
+    return rows * -(-samples // rows)
 
 
 def make_sensor(mi: ModuleType, camera: Camera, samples: int) -> Any:
@@ -161,11 +199,11 @@ def make_sensor(mi: ModuleType, camera: Camera, samples: int) -> Any:
     )
 
 
-def _point(position: Float[np.ndarray, "3"], irradiance: Float[np.ndarray, "3"]) -> dict[str, Any]:
+def _point(position: Float[np.ndarray, "3"], irradiance: Float[np.ndarray, "3"], weight: float) -> dict[str, Any]:
     intensity = irradiance * float(position @ position)  # inverse square law: irradiance = intensity / distance²
     return {
         "type": "point",
         "position": [float(x) for x in position],
         "intensity": {"type": "rgb", "value": [float(x) for x in intensity]},
-        "sampling_weight": max(float(irradiance @ _LUMINANCE), 1e-12),
+        "sampling_weight": float(weight),
     }

@@ -1,32 +1,23 @@
 """Render a whole synthetic capture to a folder, over processes, resumable."""
 
-import concurrent.futures
-import io
-import multiprocessing
+import functools
 import os
-import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
-
-from datasets.capture import CaptureInfo, Frame, Pose
+from datasets.capture import CaptureInfo, Frame
 from datasets.errors import VrmmError
 from datasets.folder import CAPTURE, FolderCapture, read_capture_info, write_capture_info, write_frame
-from datasets.images import encode_mask, encode_radiance
+from datasets.lightstage.frame_files import frame_files
 from datasets.lightstage.stage import LightStage, StageConfig
+from datasets.lightstage.workers import Render, render_in_processes
 
-LANDMARKS = "lmk.npz"
-
-_stage: LightStage | None = None  # of a worker process
+Report = Callable[[int, int], object]
+"""Called as ``report(frames done, frames in all)``."""
 
 
 def synthesize(
-    config: StageConfig,
-    out: Path | str,
-    *,
-    processes: int | None = None,
-    report: Callable[[int, int], None] = lambda done, total: None,
+    config: StageConfig, out: Path | str, *, processes: int | None = None, report: Report | None = None
 ) -> FolderCapture:
     """Write the capture of ``config`` to the folder ``out``; frames that are complete are kept.
 
@@ -37,7 +28,7 @@ def synthesize(
         config: what to render.
         out: a folder that is new, or holds a part of the same capture.
         processes: worker processes, each with one rendering thread; None for one a core, 0 to render here.
-        report: called as ``report(frames done, frames in all)``.
+        report: hears of the progress.
 
     Raises:
         VrmmError: ``out`` holds another capture, the disk is full, or the head model is missing.
@@ -45,48 +36,42 @@ def synthesize(
     out = Path(out)
     stage = LightStage(config)
     _claim(out, stage.info)
-    capture = FolderCapture(out)
     frames = [frame for subject in stage.info.subjects for frame in stage.frames(subject)]
+    capture = FolderCapture(out)
     missing = [frame for frame in frames if not capture.has_frame(frame.key)]
     done = len(frames) - len(missing)
-    report(done, len(frames))
-    count = min(_usable_cores() if processes is None else processes, len(missing))
-    renders = _render_here(stage, missing, out) if count == 0 else _render_in_processes(config, missing, out, count)
-    for _ in renders:
-        done += 1
+    if report is not None:
         report(done, len(frames))
+    for _ in _render(stage, missing, out, usable_cores() if processes is None else processes):
+        done += 1
+        if report is not None:
+            report(done, len(frames))
     return FolderCapture(out)
 
 
-def frame_files(stage: LightStage, frame: Frame) -> dict[str, bytes]:
-    """The frame's pictures, masks and landmarks as files by extension; see ``Capture.members``.
-
-    ``lmk.npz`` holds ``cameras`` [C] names, ``points`` [C, 68, 2] pixels, ``visible`` [C, 68] (nothing is in
-    front of the point and it is inside the picture) and ``world`` [68, 3] metres.
-    """
-    files = {}
-    for camera in stage.info.cameras:
-        picture = stage.render_frame(frame, camera)
-        files[f"{camera.name}.rgb.png"] = encode_radiance(picture.image.transpose(1, 2, 0), stage.info.encoding)
-        files[f"{camera.name}.mask.png"] = encode_mask(picture.mask[0])
-    files[LANDMARKS] = _landmarks(stage, frame)
-    return files
+def usable_cores() -> int:
+    """Cores that this process may run on."""
+    affinity = getattr(os, "sched_getaffinity", None)  # Linux only
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
-def _landmarks(stage: LightStage, frame: Frame) -> bytes:
-    pose = frame.pose or Pose.identity()
-    local = stage.model.landmarks(stage.subject(frame.subject).identity, np.array(frame.expression))
-    world = local @ pose.rotation.T + pose.translation
-    cameras = stage.info.cameras
-    data = io.BytesIO()
-    np.savez(
-        data,
-        cameras=np.array([camera.name for camera in cameras]),
-        points=np.stack([camera.project(world) for camera in cameras]).astype(np.float32),
-        visible=np.stack([stage.renderer.visible(world, camera) for camera in cameras]),
-        world=world.astype(np.float32),
-    )
-    return data.getvalue()
+def _render(stage: LightStage, frames: Sequence[Frame], out: Path, processes: int) -> Iterator[str]:
+    """Keys of frames as they are done."""
+    if processes > 0 and len(frames) > 1:
+        make_render = functools.partial(_make_render, stage.config, out)
+        yield from render_in_processes(make_render, frames, min(processes, len(frames)))
+        return
+    for frame in frames:
+        _render_to(stage, out, frame)
+        yield frame.key
+
+
+def _make_render(config: StageConfig, out: Path) -> Render:
+    return functools.partial(_render_to, LightStage(config, threads=1), out)
+
+
+def _render_to(stage: LightStage, out: Path, frame: Frame) -> None:
+    write_frame(out, frame, frame_files(stage, frame))
 
 
 def _claim(out: Path, info: CaptureInfo) -> None:
@@ -98,44 +83,3 @@ def _claim(out: Path, info: CaptureInfo) -> None:
         return
     if read_capture_info(out).synthetic != info.synthetic:
         raise VrmmError(f"{out} holds a capture of another recipe; choose a new folder, or delete it to start again")
-
-
-def _render_here(stage: LightStage, frames: list[Frame], out: Path):
-    for frame in frames:
-        write_frame(out, frame, frame_files(stage, frame))
-        yield frame.key
-
-
-def _render_in_processes(config: StageConfig, frames: list[Frame], out: Path, count: int):
-    """Keys of frames as they are done. Leaving early (ctrl-C, an error) stops the workers."""
-    context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(
-        count, mp_context=context, initializer=_start_worker, initargs=(config,)
-    ) as pool:
-        futures = [pool.submit(_render_one, frame, str(out)) for frame in frames]
-        try:
-            for future in concurrent.futures.as_completed(futures):
-                yield future.result()
-        except concurrent.futures.process.BrokenProcessPool as error:
-            raise VrmmError(
-                "a rendering process was killed (out of memory?); run the same command again to continue, "
-                "with fewer processes if it happens again"
-            ) from error
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _start_worker(config: StageConfig) -> None:
-    global _stage
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl-C is the parent's to handle
-    _stage = LightStage(config, threads=1)
-
-
-def _render_one(frame: Frame, out: str) -> str:
-    assert _stage is not None
-    write_frame(Path(out), frame, frame_files(_stage, frame))
-    return frame.key
-
-
-def _usable_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

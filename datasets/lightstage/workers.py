@@ -1,0 +1,121 @@
+"""Frames rendered by several processes, each of which stays with a person as long as it can."""
+
+import collections
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack
+
+from datasets.capture import Frame
+from datasets.errors import VrmmError
+
+Render = Callable[[Frame], None]
+"""Renders a frame and puts it where it belongs."""
+
+_render: Render | None = None  # of a worker process
+
+
+def render_in_processes(make_render: Callable[[], Render], frames: Sequence[Frame], count: int) -> Iterator[str]:
+    """Yield the keys of ``frames`` as they are done, in any order.
+
+    Leaving the iterator early (ctrl-C, an error) waits for the frames at work and starts no more.
+
+    Args:
+        make_render: picklable; called once in each process.
+        frames: what to render.
+        count: processes.
+
+    Raises:
+        VrmmError: a process died; whatever ``make_render`` or the rendering raises.
+    """
+    plan = FramePlan(frames)
+    context = multiprocessing.get_context("spawn")
+    with ExitStack() as stack:
+        pools = [
+            ProcessPoolExecutor(1, mp_context=context, initializer=start_worker, initargs=(make_render,))
+            for _ in range(count)
+        ]
+        stack.callback(_stop, pools)
+        at_work: dict[Future[str], int] = {}
+        idle = list(range(count))
+        while idle or at_work:
+            for worker in idle:
+                frame = plan.next(worker)
+                if frame is not None:
+                    at_work[pools[worker].submit(_render_in_worker, frame)] = worker
+            if not at_work:
+                return
+            done, _ = wait(at_work, return_when=FIRST_COMPLETED)
+            idle = [at_work.pop(future) for future in done]
+            for future in done:
+                yield _key(future)
+
+
+class FramePlan:
+    """Which frame a worker takes next. Final.
+
+    A worker stays with its subject, whose materials it has already made; then it takes a subject that nobody has
+    begun; at the end it helps with the subject of which most is left.
+    """
+
+    def __init__(self, frames: Sequence[Frame]) -> None:
+        self._waiting: dict[str, collections.deque[Frame]] = {}
+        for frame in frames:
+            self._waiting.setdefault(frame.subject, collections.deque()).append(frame)
+        self._subject_of: dict[int, str] = {}
+
+    def next(self, worker: int) -> Frame | None:
+        """The worker's next frame, or None when none is left."""
+        left = {subject: frames for subject, frames in self._waiting.items() if frames}
+        if not left:
+            return None
+        subject = self._subject_of.get(worker)
+        if subject not in left:
+            begun = set(self._subject_of.values())
+            fresh = [subject for subject in left if subject not in begun]
+            subject = fresh[0] if fresh else max(left, key=lambda subject: len(left[subject]))
+            self._subject_of[worker] = subject
+        return left[subject].popleft()
+
+
+def start_worker(make_render: Callable[[], Render]) -> None:
+    """Make this process a worker that ends with its parent and leaves ctrl-C to it."""
+    global _render
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
+    _render = make_render()
+
+
+def _exit_with_parent() -> None:
+    """A worker whose parent was killed would wait for its next frame for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _render_in_worker(frame: Frame) -> str:
+    assert _render is not None
+    _render(frame)
+    return frame.key
+
+
+def _key(future: "Future[str]") -> str:
+    try:
+        return future.result()
+    except BrokenProcessPool as error:
+        raise VrmmError(
+            "a rendering process died (out of memory?); run the same command again to continue, with fewer "
+            "processes if it happens again"
+        ) from error
+
+
+def _stop(pools: list[ProcessPoolExecutor]) -> None:
+    for pool in pools:
+        pool.shutdown(wait=False, cancel_futures=True)
+    for pool in pools:
+        pool.shutdown(wait=True)
