@@ -34,16 +34,12 @@ class Encoding:
 
 
 class ViewTrunk(nn.Module):
-    """Images of the input views, stacked along channels, to one feature vector."""
+    """Prepared input views (``prepare_views``) to one feature vector."""
 
     CHANNELS = (24, 32, 48, 64)
 
     def __init__(self, views: int, size: int, width: int) -> None:
-        """``size`` is the side to which the images are resampled before the first convolution."""
         super().__init__()
-        if size < MIN_IMAGE_SIZE:
-            raise VrmmError(f"model.encoder_size={size} is too small for the encoder; use {MIN_IMAGE_SIZE} or more")
-        self.size = size
         layers: list[nn.Module] = []
         inputs = 4 * views
         for channels in self.CHANNELS:
@@ -52,15 +48,27 @@ class ViewTrunk(nn.Module):
         self.convolutions = nn.Sequential(*layers)
         self.linear = nn.Linear(inputs * size * size, width)
 
-    def forward(self, images: Float[Tensor, "B V 3 H W"], masks: Float[Tensor, "B V 1 H W"]) -> Float[Tensor, "B F"]:
-        encoded = torch.sqrt(images.clamp(min=0.0) + 1e-2) - 0.1
-        stacked = torch.cat([encoded, masks], dim=2).flatten(1, 2)
-        if stacked.shape[-1] != self.size or stacked.shape[-2] != self.size:
-            stacked = nn.functional.interpolate(
-                stacked, size=(self.size, self.size), mode="bilinear", antialias=True, align_corners=False
-            )
-        features = self.convolutions(stacked.contiguous(memory_format=torch.channels_last))
+    def forward(self, views: Float[Tensor, "B C S S"]) -> Float[Tensor, "B F"]:
+        features = self.convolutions(views)
         return nn.functional.leaky_relu(self.linear(features.flatten(1)), 0.2)
+
+
+def prepare_views(
+    images: Float[Tensor, "B V 3 H W"], masks: Float[Tensor, "B V 1 H W"], size: int
+) -> Float[Tensor, "B C S S"]:
+    """Toned images and masks of the input views, stacked along channels and resampled to ``size`` pixels."""
+    stacked = torch.cat([images, masks], dim=2).flatten(1, 2)
+    height, width = stacked.shape[-2:]
+    if height % size == 0 and width % size == 0:
+        blocks = stacked.unflatten(-1, (size, width // size)).unflatten(-3, (size, height // size))
+        stacked = blocks.mean(dim=(-1, -3))
+    else:
+        stacked = nn.functional.interpolate(
+            stacked, size=(size, size), mode="bilinear", antialias=True, align_corners=False
+        )
+    views = stacked.unflatten(1, (-1, 4))
+    toned = torch.sqrt(views[:, :, :3].clamp(min=0.0) + 1e-2) - 0.1
+    return torch.cat([toned, views[:, :, 3:]], dim=2).flatten(1, 2).contiguous(memory_format=torch.channels_last)
 
 
 class ExpressionEncoder(nn.Module):
@@ -76,10 +84,8 @@ class ExpressionEncoder(nn.Module):
             # Start with little noise, so that the decoders first learn to use the code at all.
             self.head.bias[expression:] = -4.0
 
-    def forward(
-        self, images: Float[Tensor, "B V 3 H W"], masks: Float[Tensor, "B V 1 H W"]
-    ) -> tuple[Float[Tensor, "B E"], Float[Tensor, "B E"]]:
-        mean, log_variance = self.head(self.trunk(images, masks)).chunk(2, dim=1)
+    def forward(self, views: Float[Tensor, "B C S S"]) -> tuple[Float[Tensor, "B E"], Float[Tensor, "B E"]]:
+        mean, log_variance = self.head(self.trunk(views)).chunk(2, dim=1)
         return mean, log_variance.clamp(-10.0, 4.0)
 
 
@@ -96,9 +102,7 @@ class TransformEncoder(nn.Module):
         nn.init.normal_(self.head.weight, std=0.01)
         nn.init.zeros_(self.head.bias)
 
-    def forward(
-        self, images: Float[Tensor, "B V 3 H W"], masks: Float[Tensor, "B V 1 H W"]
-    ) -> tuple[Float[Tensor, "B 3 3"], Float[Tensor, "B 3"]]:
+    def forward(self, views: Float[Tensor, "B C S S"]) -> tuple[Float[Tensor, "B 3 3"], Float[Tensor, "B 3"]]:
         """(rotation head→world, translation in metres)."""
-        turn, shift = self.head(self.trunk(images, masks)).split(3, dim=1)
+        turn, shift = self.head(self.trunk(views)).split(3, dim=1)
         return rotation_from_axis_angle(turn), self.TRANSLATION_SCALE * shift

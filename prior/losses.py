@@ -78,12 +78,12 @@ def silhouette(alpha: Float[Tensor, "N 1 H W"], mask: Float[Tensor, "N 1 H W"]) 
 def structural(
     image: Float[Tensor, "N 3 H W"], target: Float[Tensor, "N 3 H W"], scales: int = 2
 ) -> Float[Tensor, "N"]:
-    """1 − SSIM of toned images averaged over ``scales`` octaves, with box windows of 4 pixels.
+    """1 − SSIM of toned grey images averaged over ``scales`` octaves, with box windows of 4 pixels.
 
     A box of 4 is two doublings by shifted sums along each axis, far cheaper on a CPU than a Gaussian or a pooling
     call; reported SSIM (``metrics``) uses the standard Gaussian window.
     """
-    a, b = tone(image), tone(target)
+    a, b = tone(image).mean(dim=1, keepdim=True), tone(target).mean(dim=1, keepdim=True)
     total = image.new_zeros(len(image))
     for scale in range(scales):
         if scale:

@@ -97,7 +97,7 @@ class Objective(nn.Module):
         size = self.model.config.encoder_size
         inputs = _input_cameras(batch, every).resized(size, size)
         other = self._render(other_id, z_e, other_light, rotation, translation, inputs)
-        code, _ = self.model.expression_encoder(other.image, other.alpha)
+        code = self.model.encode_expression(other.image, other.alpha)
         terms = {"consistency_code": ((code - z_e) ** 2).sum(dim=1).mean()}
         if self.weights.consistency_image > 0:
             cameras = _target_cameras(batch, every, views=1).resized(size, size)

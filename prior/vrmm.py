@@ -16,7 +16,7 @@ from prior.decoders.identity import IdentityDecoder
 from prior.decoders.mesh import MeshDecoder
 from prior.decoders.opacity import OpacityDecoder
 from prior.decoders.transform import TransformDecoder
-from prior.encoders import Encoding, ExpressionEncoder, TransformEncoder
+from prior.encoders import MIN_IMAGE_SIZE, Encoding, ExpressionEncoder, TransformEncoder, prepare_views
 from prior.lighting import LightSphere
 from prior.primitives import Placement, TangentGrid, adjust
 from prior.template import Template
@@ -67,6 +67,10 @@ class VRMMConfig:
             raise VrmmError(
                 f"model.channels has {len(self.channels)} levels, so features of {self.resolution}²; for "
                 f"{grid}² primitives of {self.voxels} voxels they must be between {grid}² and {grid * self.voxels}²"
+            )
+        if self.encoder_size < MIN_IMAGE_SIZE:
+            raise VrmmError(
+                f"model.encoder_size={self.encoder_size} is too small for the encoder; use {MIN_IMAGE_SIZE} or more"
             )
         for name in ("voxels", "light_directions", "identity", "expression", "encoder_views"):
             smallest = {"voxels": 2, "light_directions": 4}.get(name, 1)
@@ -161,9 +165,17 @@ class VRMM(nn.Module):
 
         ``images`` are linear radiance, premultiplied by ``masks``.
         """
-        mean, log_variance = self.expression_encoder(images, masks)
-        rotation, translation = self.transform_encoder(images, masks)
+        views = prepare_views(images, masks, self.config.encoder_size)
+        mean, log_variance = self.expression_encoder(views)
+        rotation, translation = self.transform_encoder(views)
         return Encoding(mean=mean, log_variance=log_variance, rotation=rotation, translation=translation)
+
+    def encode_expression(
+        self, images: Float[Tensor, "B V 3 H W"], masks: Float[Tensor, "B V 1 H W"]
+    ) -> Float[Tensor, "B E"]:
+        """The mean expression code alone (E_e in eq. 13)."""
+        mean, _ = self.expression_encoder(prepare_views(images, masks, self.config.encoder_size))
+        return mean
 
     def identity_code(self, subject: Int[Tensor, "B"]) -> Float[Tensor, "B I"]:
         """z_id of training subjects by number."""

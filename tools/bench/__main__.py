@@ -2,9 +2,10 @@
 
 import typer
 
+from tools.bench.faults import faults
 from tools.bench.raymarch import raymarch
 
-COMMANDS = (raymarch,)
+COMMANDS = (raymarch, faults)
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
