@@ -113,21 +113,26 @@ class Scene:
     def _check_values(self) -> None:
         if self.ray_origin.numel():
             self._check_rays()
-        if self.half_size.numel() and float(self.half_size.detach().min()) <= 0:
+        for name in ("center", "rotation", "half_size"):
+            low, high = _range(getattr(self, name))
+            # Such a primitive would be inside no ray and vanish without a trace.
+            if not (math.isfinite(low) and math.isfinite(high)):
+                raise VrmmError(f"raymarch: {name} holds NaN or infinity; in a training, lower the learning rate")
+        if _range(self.half_size)[0] <= 0:
             raise VrmmError("raymarch: half_size holds a value of 0 or less; keep it positive, in metres")
 
     def _check_rays(self) -> None:
         """One pass over each tensor; a NaN survives minimum, maximum and difference."""
         near, far = self.near_far.unbind(-1)
-        shortest, longest = (float(value) for value in torch.aminmax(far - near))
+        shortest, longest = _range(far - near)
         if not (math.isfinite(shortest) and math.isfinite(longest)):
             raise VrmmError("raymarch: near_far holds NaN or infinity; clip the rays to a box around the head")
         if shortest < 0:
             raise VrmmError("raymarch: near_far holds near > far; give a ray that misses the head near = far")
-        if not all(math.isfinite(value) for value in torch.aminmax(self.ray_origin)):
+        if not all(math.isfinite(value) for value in _range(self.ray_origin)):
             raise VrmmError("raymarch: ray_origin holds NaN or infinity; mend the camera")
         x, y, z = self.ray_direction.unbind(-1)
-        least, most = (float(value) for value in torch.aminmax(x * x + y * y + z * z))
+        least, most = _range(x * x + y * y + z * z)
         if not (abs(least - 1) < 2e-3 and abs(most - 1) < 2e-3):
             raise VrmmError("raymarch: ray_direction is not of unit length; normalise it")
         if longest / self.step_size * max(self.primitives, 1) >= _INDEX_LIMIT / 2:
@@ -135,3 +140,11 @@ class Scene:
                 f"raymarch: {longest / self.step_size:.3g} steps along a ray are too many for {self.primitives} "
                 f"primitives; enlarge step_size ({self.step_size}) or bring near and far together"
             )
+
+
+def _range(tensor: Tensor) -> tuple[float, float]:
+    """Least and greatest element, NaN if there is one; 1 and 1 of nothing."""
+    if tensor.numel() == 0:
+        return 1.0, 1.0
+    low, high = torch.aminmax(tensor.detach())
+    return float(low), float(high)
