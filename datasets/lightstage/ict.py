@@ -46,9 +46,6 @@ class ICTHead(HeadModel):
         self._mean = ((arrays.vertices[self._used] - ORIGIN_CM) * 0.01).astype(np.float64)
         self._identity = arrays.identity_basis[:, self._used].astype(np.float32, order="C") * np.float32(0.01)
         self._expression = arrays.expression_basis[:, self._used].astype(np.float32, order="C") * np.float32(0.01)
-        loose = 1.0 - _neck_end(self._mean)
-        self._identity *= loose[:, None]
-        self._expression *= loose[:, None]
         self._landmarks = np.searchsorted(self._used, arrays.landmarks68)
         self._sources: dict[str, np.ndarray] = {}
         self._parts: list[Part] = []
@@ -134,11 +131,15 @@ class ICTHead(HeadModel):
         return inside[self._arrays.faces].all(1)
 
     def _snap_neck(self) -> None:
-        """Make the jagged cut of the neck a smooth one."""
+        """Make the jagged cut of the neck a smooth one, the same for every subject and expression."""
         skin = self._parts[0]
         self._neck_loop = boundary_loop(self._weld(skin), self._mean[self._sources["skin"]], lowest=True)
         ring = self._sources["skin"][self._neck_loop]
         self._mean[ring] *= NECK_RADIUS / np.linalg.norm(self._mean[ring], axis=1, keepdims=True)
+        loose = 1.0 - _neck_end(self._mean)
+        loose[ring] = 0.0
+        self._identity *= loose[:, None]
+        self._expression *= loose[:, None]
 
     def _weld(self, part: Part) -> np.ndarray:
         """The part's faces with the copies of a vertex along texture seams made one."""
@@ -200,7 +201,7 @@ def _outside_ears(points: np.ndarray, faces: np.ndarray) -> np.ndarray:
 
 
 def _neck_end(points: Float[np.ndarray, "N 3"]) -> Float[np.ndarray, "N"]:
-    """1 where the neck ends, fading to 0 above: there the neck is the same for every subject and expression."""
+    """1 where the neck ends, fading to 0 above."""
 
     def step(value: np.ndarray, start: float, end: float) -> np.ndarray:
         t = np.clip((value - start) / (end - start), 0.0, 1.0)

@@ -5,7 +5,7 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Integer
 
 from datasets.errors import VrmmError
 
@@ -17,6 +17,7 @@ _LANDMARKS68 = (
 # Opaque materials first in the order of the npz; anything else in an OBJ is a transparent shell.
 _MATERIALS = ("M_Face", "M_BackHead", "M_GumsTongue", "M_Teeth", "M_ScleraLeft", "M_IrisLeft", "M_ScleraRight")
 _SHELL = 255
+_INDEX_ARRAYS = ("faces", "faces_uv", "face_material", "landmarks68")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -27,7 +28,7 @@ class ICTArrays:
     uv: Float[np.ndarray, "T 2"]
     faces: Int[np.ndarray, "F 3"]
     faces_uv: Int[np.ndarray, "F 3"]
-    face_material: Int[np.ndarray, "F"]
+    face_material: Integer[np.ndarray, "F"]
     identity_basis: Float[np.ndarray, "I V 3"]
     expression_basis: Float[np.ndarray, "E V 3"]
     expression_names: tuple[str, ...]
@@ -49,7 +50,7 @@ def read_ict(path: Path) -> ICTArrays:
 
 def _read_npz(path: Path) -> ICTArrays:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
     except (OSError, ValueError, zipfile.BadZipFile, AttributeError) as error:
         raise VrmmError(f"{path} is not an ICT Face Model .npz: {str(error).splitlines()[0]}") from error
@@ -57,33 +58,36 @@ def _read_npz(path: Path) -> ICTArrays:
     missing = [name for name in names if name not in arrays]
     if missing:
         raise VrmmError(f"{path} lacks the array {missing[0]}; convert the ICT Face Model again")
-    arrays["expression_names"] = tuple(str(name) for name in arrays["expression_names"])
-    return _checked(path, ICTArrays(**{name: arrays[name] for name in names}))
+    return _checked(path, {name: arrays[name] for name in names})
 
 
-def _checked(path: Path, model: ICTArrays) -> ICTArrays:
-    """Shapes fit together, indices are in range, numbers are finite."""
-    count, coordinates, faces = len(model.vertices), len(model.uv), len(model.faces)
+def _checked(path: Path, arrays: dict[str, np.ndarray]) -> ICTArrays:
+    """The model, once shapes fit together, indices are in range and numbers are finite."""
+    count, coordinates, faces = (len(np.atleast_1d(arrays[name])) for name in ("vertices", "uv", "faces"))
+    names = tuple(str(name) for name in np.atleast_1d(arrays["expression_names"]))
     expected = {
         "vertices": (count, 3),
         "uv": (coordinates, 2),
         "faces": (faces, 3),
         "faces_uv": (faces, 3),
         "face_material": (faces,),
-        "identity_basis": (len(model.identity_basis), count, 3),
-        "expression_basis": (len(model.expression_names), count, 3),
+        "identity_basis": (len(np.atleast_1d(arrays["identity_basis"])), count, 3),
+        "expression_basis": (len(names), count, 3),
         "landmarks68": (68,),
     }
     for name, shape in expected.items():
-        array = getattr(model, name)
+        array = arrays[name]
         if array.shape != shape:
             raise VrmmError(f"{path}: array {name} has shape {array.shape}, not {shape}; convert the model again")
+        kind = np.integer if name in _INDEX_ARRAYS else np.floating
+        if not np.issubdtype(array.dtype, kind):
+            raise VrmmError(f"{path}: array {name} is of type {array.dtype}; convert the model again")
         if not np.isfinite(array).all():
             raise VrmmError(f"{path}: array {name} holds NaN or infinity; convert the model again")
     for name, limit in (("faces", count), ("faces_uv", coordinates), ("landmarks68", count)):
-        if getattr(model, name).min() < 0 or getattr(model, name).max() >= limit:
+        if arrays[name].min() < 0 or arrays[name].max() >= limit:
             raise VrmmError(f"{path}: array {name} points outside 0..{limit - 1}; convert the model again")
-    return model
+    return ICTArrays(**{**arrays, "expression_names": names})
 
 
 def _read_objs(folder: Path) -> ICTArrays:
@@ -101,17 +105,17 @@ def _read_objs(folder: Path) -> ICTArrays:
     expressions = [_offset(others[name], vertices) for name in names]
     return _checked(
         model,
-        ICTArrays(
-            vertices=vertices,
-            uv=uv,
-            faces=faces,
-            faces_uv=faces_uv,
-            face_material=material,
-            identity_basis=np.stack(offsets),
-            expression_basis=np.stack(expressions),
-            expression_names=tuple(names),
-            landmarks68=np.array(_LANDMARKS68.split(), int),
-        ),
+        {
+            "vertices": vertices,
+            "uv": uv,
+            "faces": faces,
+            "faces_uv": faces_uv,
+            "face_material": material,
+            "identity_basis": np.stack(offsets),
+            "expression_basis": np.stack(expressions),
+            "expression_names": np.array(names),
+            "landmarks68": np.array(_LANDMARKS68.split(), int),
+        },
     )
 
 

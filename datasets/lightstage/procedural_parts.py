@@ -80,7 +80,7 @@ def build_ear(side: float) -> Soft:
     uv = 0.5 + 0.46 * (level / (_EAR_ROWS - 1.0))[:, None, None] * np.stack([np.cos(turn), np.sin(turn)], -1)
     points = points.reshape(-1, 3) * np.array([side, 1.0, 1.0])
     return Soft(
-        points=points, faces=faces[:, ::-1] if side < 0 else faces, uv=uv.reshape(-1, 2), jaw=np.zeros(len(points))
+        points=points, faces=faces[:, ::-1] if side > 0 else faces, uv=uv.reshape(-1, 2), jaw=np.zeros(len(points))
     )
 
 
