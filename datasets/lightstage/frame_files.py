@@ -19,6 +19,8 @@ def frame_files(stage: LightStage, frame: Frame) -> dict[str, bytes]:
     """
     files = {}
     for camera in stage.info.cameras:
+        if camera.split != "train" and not stage.config.capture_held_out_cameras:
+            continue
         picture = stage.render_frame(frame, camera)
         files[f"{camera.name}.rgb.png"] = encode_radiance(picture.image.transpose(1, 2, 0), stage.info.encoding)
         files[f"{camera.name}.mask.png"] = encode_mask(picture.mask[0])

@@ -38,6 +38,8 @@ class StageConfig:
         single_samples, samples, full_on_samples: per pixel of frames with one lamp, a group, and all lamps. The more
             lamps, the more noise: 45, 35 and 30 dB with these numbers at 96² (46, 38 and 34 without the 1 % of
             pixels on bright rims).
+        capture_held_out_cameras: take pictures with the held-out cameras too; where evaluation renders the truth
+            itself they are not needed.
         rig, patterns, performance: sections.
     """
 
@@ -52,6 +54,7 @@ class StageConfig:
     single_samples: int = 16
     samples: int = 36
     full_on_samples: int = 36
+    capture_held_out_cameras: bool = True
     rig: RigConfig = dataclasses.field(default_factory=RigConfig)
     patterns: PatternConfig = dataclasses.field(default_factory=PatternConfig)
     performance: PerformanceConfig = dataclasses.field(default_factory=PerformanceConfig)
