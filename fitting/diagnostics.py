@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fitting.expressions import ExpressionBank
+from fitting.bank import TrainingBank
 from fitting.locality import look_at_head
 from fitting.rendering import HeadImages, render_samples
 from fitting.state import Solution
@@ -44,7 +44,7 @@ def judge(metrics: dict[str, float]) -> list[str]:
 
 @torch.no_grad()
 def drift(
-    prior: VRMM, model: VRMM, solution: Solution, rendering: RenderConfig, bank: ExpressionBank, seed: int
+    prior: VRMM, model: VRMM, solution: Solution, rendering: RenderConfig, bank: TrainingBank, seed: int
 ) -> dict[str, float]:
     """How far fine-tuning moved the rest of the model, seen from the front in the light of the photos.
 
@@ -57,7 +57,7 @@ def drift(
     generator = torch.Generator().manual_seed(seed)
     identities = prior.identity_codes.weight
     others = identities[torch.randperm(len(identities), generator=generator)[:OTHERS]]
-    codes = bank.draw(len(others), generator)
+    codes = bank.draw_codes(len(others), generator)
     before, mask = _front(prior, others, codes, solution, rendering)
     after, _ = _front(model, others, codes, solution, rendering)
     person, _ = _front(model, solution.z_id.expand(len(others), -1), codes, solution, rendering)

@@ -6,7 +6,7 @@ import dataclasses
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from fitting.expressions import ExpressionBank
+from fitting.bank import TrainingBank
 from fitting.inversion import Progress
 from fitting.locality import Locality
 from fitting.objective import LightPrior, photo_loss
@@ -42,7 +42,7 @@ def finetune(
     views: Views,
     start: Solution,
     recipe: FitRecipe,
-    bank: ExpressionBank,
+    bank: TrainingBank,
     progress: Progress | None = None,
 ) -> Finetuned:
     """Minimise eq. 15 with Adam from an inversion. Neither the prior nor the inversion is changed.
@@ -57,7 +57,7 @@ def finetune(
     tuned = _select(model, config)
     optimizer = ScheduledAdam(_groups(tuned, state, config, views), config.steps, config.clip, tuned)
     locality = Locality(prior, rendering, config.locality, recipe.losses, bank, recipe.seed)
-    regularizer = _Regularizer(model, recipe)
+    regularizer = _Regularizer(model, recipe, bank)
     history, drift = [], []
     for step in range(config.steps):
         solution = state.solution(views)
@@ -78,16 +78,15 @@ def finetune(
 class _Regularizer:
     """lambda_id and lambda_exp of eq. 15, and what is usual for light and lens as in the inversion."""
 
-    def __init__(self, model: VRMM, recipe: FitRecipe) -> None:
-        self._finetune, self._inversion, self._light = recipe.finetune, recipe.inversion, LightPrior(model.light_sphere)
+    def __init__(self, model: VRMM, recipe: FitRecipe, bank: TrainingBank) -> None:
+        self._finetune, self._inversion = recipe.finetune, recipe.inversion
+        self._light = LightPrior(model.light_sphere, bank, recipe.inversion)
 
     def __call__(self, state: FitState) -> Float[Tensor, ""]:
-        rough, tint = self._light(state)
         return (
             self._finetune.identity * (state.offset**2).sum()
             + self._finetune.expression * (state.z_e**2).mean()
-            + self._inversion.light_smooth * rough
-            + self._inversion.light_grey * tint
+            + self._light(state)
             + self._inversion.focal * (state.log_focal**2).sum()
         )
 

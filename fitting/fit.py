@@ -12,9 +12,9 @@ import torch
 from datasets.config import to_dict
 from datasets.errors import VrmmError
 from fitting.avatar import Avatar, check_target, prior_sha256, read_description
+from fitting.bank import TrainingBank
 from fitting.camerafile import read_camera_file
 from fitting.diagnostics import drift, input_metrics, judge, light_estimate
-from fitting.expressions import ExpressionBank
 from fitting.finetune import Finetuned, finetune
 from fitting.inversion import Inversion, Progress, invert
 from fitting.landmarks import LandmarkSource
@@ -40,7 +40,7 @@ class Prior:
     sha256: str
     model: VRMM
     rendering: RenderConfig
-    bank: ExpressionBank
+    bank: TrainingBank
 
     @staticmethod
     def load(folder: Path | str) -> "Prior":
@@ -52,7 +52,7 @@ class Prior:
             sha256=prior_sha256(folder),
             model=model.requires_grad_(False),
             rendering=rendering,
-            bank=ExpressionBank.of_prior(folder, model.config.expression),
+            bank=TrainingBank.of_prior(folder, model),
         )
 
 
@@ -97,7 +97,9 @@ def fit(
     work = working_folder(out)
     with RunLock(work):
         keeping = _Inversions(work=work, other=inversion_from, key=inversion_key(prior.sha256, views, recipe))
-        inversion, seconds = keeping.get(lambda: invert(prior.model, prior.rendering, views, recipe, progress))
+        inversion, seconds = keeping.get(
+            lambda: invert(prior.model, prior.rendering, views, recipe, prior.bank, progress)
+        )
         began = time.perf_counter()
         tuned = finetune(prior.model, prior.rendering, views, inversion.solution, recipe, prior.bank, progress)
         times = {"inversion": seconds, "finetuning": time.perf_counter() - began}

@@ -1,12 +1,14 @@
 """Inversion (eq. 14): the blend of training identities, expression, light, pose and camera that explain the photos."""
 
 import dataclasses
+import math
 from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from fitting.bank import TrainingBank
 from fitting.objective import CarriedLandmarks, LightPrior, input_level, landmark_loss, photo_loss
 from fitting.optimizer import ScheduledAdam
 from fitting.pose import initial_pose
@@ -45,7 +47,12 @@ def start_state(model: VRMM, views: Views, recipe: FitRecipe) -> tuple[FitState,
 
 
 def invert(
-    model: VRMM, rendering: RenderConfig, views: Views, recipe: FitRecipe, progress: Progress | None = None
+    model: VRMM,
+    rendering: RenderConfig,
+    views: Views,
+    recipe: FitRecipe,
+    bank: TrainingBank,
+    progress: Progress | None = None,
 ) -> Inversion:
     """Minimise eq. 14 with Adam, at half the resolution first, led by landmarks at the beginning.
 
@@ -56,9 +63,12 @@ def invert(
     """
     config = recipe.inversion
     state, views = start_state(model, views, recipe)
-    terms = InversionTerms(model, rendering, recipe)
+    terms = InversionTerms(model, rendering, recipe, bank)
     with torch.no_grad():
-        state.level.mul_(input_level(render_solution(model, state.solution(views), rendering), views))
+        if bank.has_lights:
+            state.level.fill_(math.exp(bank.light_level()[0]))
+        else:
+            state.level.mul_(input_level(render_solution(model, state.solution(views), rendering), views))
     coarse, switch = views.halved(), round(config.coarse * config.steps)
     optimizer = ScheduledAdam(_groups(state, config, views), config.steps)
     history = []
@@ -74,20 +84,18 @@ def invert(
 class InversionTerms:
     """The objective of eq. 14 with the regularisers of the recipe. Final."""
 
-    def __init__(self, model: VRMM, rendering: RenderConfig, recipe: FitRecipe) -> None:
+    def __init__(self, model: VRMM, rendering: RenderConfig, recipe: FitRecipe, bank: TrainingBank) -> None:
         self._model, self._rendering, self._recipe = model, rendering, recipe
-        self._carried, self._light = CarriedLandmarks(model), LightPrior(model.light_sphere)
+        self._carried, self._light = CarriedLandmarks(model), LightPrior(model.light_sphere, bank, recipe.inversion)
 
     def __call__(self, state: FitState, views: Views, progress: float) -> Float[Tensor, ""]:
         """The weighted sum; ``progress`` in [0, 1) fades the landmarks."""
         config = self._recipe.inversion
         solution = state.solution(views)
         rendered = render_solution(self._model, solution, self._rendering)
-        rough, tint = self._light(state)
         total = photo_loss(rendered, views, self._recipe.losses)
         total = total + config.weights * (state.weights**2).sum() + config.expression * (state.z_e**2).mean()
-        total = total + config.light_smooth * rough + config.light_grey * tint
-        total = total + config.focal * (state.log_focal**2).sum()
+        total = total + self._light(state) + config.focal * (state.log_focal**2).sum()
         lead = config.landmarks * max(0.0, 1.0 - progress / config.fade) if config.fade > 0 else 0.0
         if lead > 0:
             total = total + lead * landmark_loss(self._carried(rendered.vertices), solution, views)

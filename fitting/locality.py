@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from fitting.expressions import ExpressionBank
+from fitting.bank import TrainingBank
 from fitting.objective import image_loss
 from fitting.recipe import ImageWeights, LocalityConfig
 from fitting.rendering import render_samples
@@ -40,7 +40,7 @@ class Locality:
         rendering: RenderConfig,
         config: LocalityConfig,
         weights: ImageWeights,
-        bank: ExpressionBank,
+        bank: TrainingBank,
         seed: int,
     ) -> None:
         self._prior, self._rendering, self._config, self._weights = prior, rendering, config, weights
@@ -63,15 +63,17 @@ class Locality:
         other = identities[torch.randint(len(identities), (count,), generator=generator)]
         return Samples(
             z_id=alpha * solution.z_id + (1.0 - alpha) * other,
-            z_e=self._bank.draw(count, generator),
+            z_e=self._bank.draw_codes(count, generator),
             light=torch.stack([self._light(solution.light) for _ in range(count)]),
             cameras=_stacked([self._camera(solution) for _ in range(count)]),
         )
 
     def _light(self, fitted: Float[Tensor, "L 3"]) -> Float[Tensor, "L 3"]:
-        """As in the photos, or one to three directions over a weak ambient, as bright as there in total."""
+        """As in the photos, or as in a training frame, else one to three directions over a weak ambient."""
         if self._chance() < self._config.fitted_light:
             return fitted
+        if self._bank.has_lights:
+            return self._bank.draw_light(self._generator)
         total = fitted.mean(dim=0)
         count = len(fitted)
         burning = int(torch.randint(1, 4, (), generator=self._generator))

@@ -5,7 +5,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from fitting.recipe import ImageWeights
+from fitting.bank import TrainingBank
+from fitting.recipe import ImageWeights, InversionConfig
 from fitting.rendering import HeadImages
 from fitting.state import FitState, Solution
 from fitting.views import Views
@@ -73,19 +74,30 @@ def landmark_loss(points: Float[Tensor, "M 68 3"], solution: Solution, views: Vi
 
 
 class LightPrior(nn.Module):
-    """How unlike a usual light a light field is: rough over neighbouring directions, and coloured. Final."""
+    """How unlike a usual light a light field is: rough, coloured, brighter or dimmer than in training. Final."""
 
     neighbours: Int[Tensor, "L M"]
 
-    def __init__(self, sphere: LightSphere) -> None:
+    def __init__(self, sphere: LightSphere, bank: TrainingBank, config: InversionConfig) -> None:
         super().__init__()
         directions = sphere.directions
         nearest = (directions @ directions.T).topk(min(NEIGHBOURS + 1, len(directions)), dim=1).indices[:, 1:]
         self.register_buffer("neighbours", nearest)
+        self._config = config
+        self._level = bank.light_level() if bank.has_lights else None
 
-    def forward(self, state: FitState) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-        """(roughness, colour): mean squares, in units of the light's mean."""
-        light = state.light / state.light.mean().clamp(min=1e-8)
+    def forward(self, state: FitState) -> Float[Tensor, ""]:
+        """The weighted sum."""
+        rough, tint = self.shape(state.light)
+        total = self._config.light_smooth * rough + self._config.light_grey * tint
+        if self._level is not None:
+            mean, spread = self._level
+            total = total + self._config.light_level * ((state.light.mean().clamp(min=1e-8).log() - mean) / spread) ** 2
+        return total
+
+    def shape(self, light: Float[Tensor, "L 3"]) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+        """(roughness over neighbouring directions, colour): mean squares in units of the light's mean."""
+        light = light / light.mean().clamp(min=1e-8)
         rough = ((light - light[self.neighbours].mean(dim=1)) ** 2).mean()
         total = light.mean(dim=0)
         tint = ((light - light.mean(dim=1, keepdim=True)) ** 2).mean() + ((total - total.mean()) ** 2).mean()

@@ -28,7 +28,7 @@ class ScheduledAdam:
     def __init__(
         self, groups: list[dict[str, Any]], steps: int, clip: float = 0.0, clipped: Sequence[nn.Parameter] = ()
     ) -> None:
-        self._adam = torch.optim.Adam(groups, betas=(0.9, 0.98))
+        self._adam = torch.optim.Adam(groups, betas=(0.9, 0.98), fused=True)
         self._rates = [group["lr"] for group in self._adam.param_groups]
         self._steps, self._clip, self._clipped, self._done = steps, clip, clipped, 0
 

@@ -49,6 +49,9 @@ class InversionConfig:
         expression: lambda_exp on the mean square of z_e.
         light_smooth: on the differences of the light between neighbouring directions.
         light_grey: on the colour of the light: skin and lamps cannot be told apart in one photo.
+        light_level: on the squared distance of the light's brightness from that of the training frames, in their
+            standard deviations: how dark skin is cannot be told from how dim the light is. 0 where photos are
+            exposed in no known way.
         focal: on the squared logarithm of the change of a guessed focal length.
     """
 
@@ -66,6 +69,7 @@ class InversionConfig:
     expression: float = 2e-4
     light_smooth: float = 2e-3
     light_grey: float = 2e-2
+    light_level: float = 5e-3
     focal: float = 0.01
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""The expression codes of the training frames: the learned expression distribution, for fits and for sampling."""
+"""Expression codes and lights of the training frames: what is usual, for fits and for sampling."""
 
 from pathlib import Path
 
@@ -19,8 +19,13 @@ MOST_FRAMES = 2000
 
 
 @torch.no_grad()
-def write_code_bank(model: VRMM, shards: ShardSet, input_cameras: tuple[str, ...], image_size: int, folder: Path) -> None:
-    """Encode the training frames and write their mean codes [N, E] to ``expression_codes.safetensors``."""
+def write_code_bank(
+    model: VRMM, shards: ShardSet, input_cameras: tuple[str, ...], image_size: int, folder: Path
+) -> None:
+    """Encode the training frames and write ``expression_codes.safetensors``.
+
+    It holds their mean ``codes`` [N, E], and ``lights`` [N, N_l, 3], their light fields in the head frame.
+    """
     info = shards.info
     frames = [
         frame
@@ -28,16 +33,32 @@ def write_code_bank(model: VRMM, shards: ShardSet, input_cameras: tuple[str, ...
         if frame.split == "train" and info.subject_splits[frame.subject] == "train"
     ]
     frames = frames[:: max(1, -(-len(frames) // MOST_FRAMES))]
-    codes = []
+    codes, lights = [], []
     for frame in frames:
         batch = read_frame(shards, frame.key, [], image_size, input_cameras=input_cameras)
-        codes.append(model.encode(batch.input_images, batch.input_masks).mean[0])
-    atomic_write_bytes(folder / FILE, save({"codes": torch.stack(codes)}))
+        encoding = model.encode(batch.input_images, batch.input_masks)
+        codes.append(encoding.mean[0])
+        lights.append(
+            model.light_sphere.radiance(batch.lamp_directions, batch.lamp_irradiance, encoding.rotation)[0]
+        )
+    atomic_write_bytes(folder / FILE, save({"codes": torch.stack(codes), "lights": torch.stack(lights)}))
 
 
 def read_code_bank(folder: Path) -> Float[Tensor, "N E"]:
-    """The bank of a run folder. Raises VrmmError where there is none."""
+    """Expression codes of a run folder. Raises VrmmError where there is no bank."""
+    return _read(folder)["codes"]
+
+
+def read_light_bank(folder: Path) -> Float[Tensor, "N L 3"]:
+    """Light fields of a run folder, head frame. Raises VrmmError where there is no bank."""
+    return _read(folder)["lights"]
+
+
+def _read(folder: Path) -> dict[str, Tensor]:
     path = Path(folder) / FILE
     if not path.exists():
         raise VrmmError(f"{folder} has no {FILE}; it is written when training ends")
-    return load_file(path)["codes"]
+    tensors = load_file(path)
+    if not {"codes", "lights"} <= tensors.keys():
+        raise VrmmError(f"{path} was written by an older vrmm; finish the training again to renew it")
+    return tensors

@@ -2,31 +2,35 @@
 
 import copy
 import dataclasses
+import math
+from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save
 
 from datasets.errors import VrmmError
+from fitting.bank import TrainingBank
 from fitting.diagnostics import drift, input_metrics
-from fitting.expressions import ExpressionBank
 from fitting.finetune import finetune
 from fitting.inversion import Inversion, invert
 from fitting.locality import Locality
 from fitting.objective import CarriedLandmarks, LightPrior
-from fitting.recipe import Expressions, ImageWeights, LocalityConfig
+from fitting.recipe import Expressions, ImageWeights, InversionConfig, LocalityConfig
 from fitting.rendering import render_solution
 from fitting.state import FitState
+from prior.codebank import FILE
 from prior.metrics import rotation_angle
 from prior.vrmm import VRMM
 from tests.fitting.conftest import Known, photograph, recipe
 from tests.fitting.tiny import CONFIG, RENDERING, tiny_model
 
-BANK = ExpressionBank(codes=torch.zeros(0, CONFIG.expression), length=CONFIG.expression)
+BANK = TrainingBank(codes=torch.zeros(0, CONFIG.expression), lights=torch.zeros(0, CONFIG.light_directions, 3))
 
 
 @pytest.fixture(scope="module")
 def inversion(known: Known) -> Inversion:
-    return invert(known.model, RENDERING, known.views, recipe(inversion=100))
+    return invert(known.model, RENDERING, known.views, recipe(inversion=100), BANK)
 
 
 def test_inversion_explains_its_own_pictures(known: Known, inversion: Inversion) -> None:
@@ -44,7 +48,7 @@ def test_inversion_explains_its_own_pictures(known: Known, inversion: Inversion)
 
 
 def test_inversion_repeats_itself(known: Known) -> None:
-    first, second = (invert(known.model, RENDERING, known.views, recipe(inversion=4)) for _ in range(2))
+    first, second = (invert(known.model, RENDERING, known.views, recipe(inversion=4), BANK) for _ in range(2))
     assert first.losses == second.losses
     assert torch.equal(first.solution.z_id, second.solution.z_id)
 
@@ -52,7 +56,7 @@ def test_inversion_repeats_itself(known: Known) -> None:
 def test_poses_and_lenses_of_unplaced_photos(model: VRMM) -> None:
     known = photograph(model, (0.0, 25.0), placed=False)
     views = dataclasses.replace(known.views, focal_known=False)
-    found = invert(model, RENDERING, views, recipe(inversion=40, expressions=Expressions.each))
+    found = invert(model, RENDERING, views, recipe(inversion=40, expressions=Expressions.each), BANK)
     assert found.solution.z_e.shape == (2, CONFIG.expression)
     assert found.losses[-1] < found.losses[0] / 2
     assert float((found.solution.cameras.intrinsics[:, 0, 0] / 102.4).log().abs().max()) < 0.7
@@ -61,7 +65,7 @@ def test_poses_and_lenses_of_unplaced_photos(model: VRMM) -> None:
 def test_a_loss_that_is_not_finite_stops_the_fit(known: Known) -> None:
     broken = dataclasses.replace(known.views, images=torch.full_like(known.views.images, float("nan")))
     with pytest.raises(VrmmError, match=r"view0\.png, view1\.png left the finite numbers"):
-        invert(known.model, RENDERING, broken, recipe(inversion=2))
+        invert(known.model, RENDERING, broken, recipe(inversion=2), BANK)
 
 
 def test_landmarks_are_carried_exactly_by_the_template(model: VRMM) -> None:
@@ -72,18 +76,37 @@ def test_landmarks_are_carried_exactly_by_the_template(model: VRMM) -> None:
     torch.testing.assert_close(moved, model.template_landmarks + torch.tensor([0.0, 0.01, 0.0]), atol=1e-6, rtol=0)
 
 
-def test_the_light_prior_prefers_smooth_white_light(model: VRMM) -> None:
-    prior = LightPrior(model.light_sphere)
+def test_the_light_prior_prefers_usual_light(model: VRMM) -> None:
+    config = InversionConfig(light_smooth=1.0, light_grey=1.0, light_level=1.0)
+    usual = TrainingBank(codes=BANK.codes, lights=torch.full((3, 12, 3), 2.0))
     state = FitState(model.identity_codes.weight, 6, 12, 1, 1)
-    rough, tint = (value.detach() for value in prior(state))
-    assert float(rough) == pytest.approx(0.0, abs=1e-9)
-    assert float(tint) == pytest.approx(0.0, abs=1e-9)
+
+    def cost(bank: TrainingBank) -> float:
+        return float(LightPrior(model.light_sphere, bank, config)(state).detach())
+
+    assert cost(BANK) == pytest.approx(0.0, abs=1e-9)
+    # Half as bright as every training light, whose spread is taken as a tenth at least.
+    assert cost(usual) == pytest.approx((math.log(2.0) / 0.1) ** 2, rel=1e-4)
     with torch.no_grad():
         state.raw_light[3] = 3.0
-    assert float(prior(state)[0].detach()) > 0.1
+    rough = cost(BANK)
+    assert rough > 0.1
     with torch.no_grad():
         state.raw_light[:, 0] = 3.0
-    assert float(prior(state)[1].detach()) > 0.1
+    assert cost(BANK) > 0.1
+
+
+def test_the_bank_is_of_its_model(known: Known, tmp_path: Path) -> None:
+    assert not TrainingBank.of_prior(tmp_path, known.model).has_lights
+    tensors = {"codes": torch.randn(7, 6), "lights": torch.rand(7, 12, 3)}
+    (tmp_path / FILE).write_bytes(save(tensors))
+    bank = TrainingBank.of_prior(tmp_path, known.model)
+    drawn = bank.draw_codes(3, torch.Generator().manual_seed(0))
+    assert all(any(torch.equal(code, known) for known in tensors["codes"]) for code in drawn)
+    assert bank.light_level()[0] == pytest.approx(float(tensors["lights"].mean(dim=(1, 2)).log().mean()), rel=1e-4)
+    (tmp_path / FILE).write_bytes(save({**tensors, "codes": torch.randn(7, 5)}))
+    with pytest.raises(VrmmError, match="is not of the model"):
+        TrainingBank.of_prior(tmp_path, known.model)
 
 
 def test_locality_keeps_other_identities(known: Known, inversion: Inversion) -> None:
