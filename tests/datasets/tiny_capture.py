@@ -16,7 +16,8 @@ def look_at_origin(name: str, center: Sequence[float], *, width: int, height: in
     right = np.cross(forward, [0.0, 1.0, 0.0])
     right /= np.linalg.norm(right)
     rotation = np.stack([right, np.cross(forward, right), forward])
-    intrinsics = np.array([[20.0, 0.0, width / 2], [0.0, 20.0, height / 2], [0.0, 0.0, 1.0]])
+    focal = 20.0 + len(name)  # cameras must differ, or a test cannot tell them apart
+    intrinsics = np.array([[focal, 0.0, width / 2], [0.0, focal + 1.0, height / 2], [0.0, 0.0, 1.0]])
     world_to_camera = np.concatenate([rotation, (-rotation @ center)[:, None]], axis=1)
     return Camera(
         name=name, world_to_camera=world_to_camera, intrinsics=intrinsics, width=width, height=height, split=split
