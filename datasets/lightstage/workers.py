@@ -1,4 +1,4 @@
-"""Frames rendered by several processes, each of which stays with a person as long as it can."""
+"""Pictures rendered by several processes, each of which stays with a person as long as it can."""
 
 import collections
 import multiprocessing
@@ -9,30 +9,45 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
+from typing import Any, Protocol
 
-from datasets.capture import Frame
 from datasets.errors import VrmmError
 
-Render = Callable[[Frame], None]
-"""Renders a frame and puts it where it belongs."""
+
+class Job(Protocol):
+    """Something of one person to render; a ``Frame`` is one."""
+
+    @property
+    def subject(self) -> str:
+        """Name of the person."""
+        ...
+
+    @property
+    def key(self) -> str:
+        """Names the job."""
+        ...
+
+
+Render = Callable[[Any], None]
+"""Renders a job and puts the pictures where they belong."""
 
 _render: Render | None = None  # of a worker process
 
 
-def render_in_processes(make_render: Callable[[], Render], frames: Sequence[Frame], count: int) -> Iterator[str]:
-    """Yield the keys of ``frames`` as they are done, in any order.
+def render_in_processes(make_render: Callable[[], Render], jobs: Sequence[Job], count: int) -> Iterator[str]:
+    """Yield the keys of ``jobs`` as they are done, in any order.
 
-    Leaving the iterator early (ctrl-C, an error) waits for the frames at work and starts no more.
+    Leaving the iterator early (ctrl-C, an error) waits for the jobs at work and starts no more.
 
     Args:
         make_render: picklable; called once in each process.
-        frames: what to render.
+        jobs: what to render.
         count: processes.
 
     Raises:
         VrmmError: a process died; whatever ``make_render`` or the rendering raises.
     """
-    plan = FramePlan(frames)
+    plan = JobPlan(jobs)
     context = multiprocessing.get_context("spawn")
     with ExitStack() as stack:
         pools = [
@@ -44,9 +59,9 @@ def render_in_processes(make_render: Callable[[], Render], frames: Sequence[Fram
         idle = list(range(count))
         while idle or at_work:
             for worker in idle:
-                frame = plan.next(worker)
-                if frame is not None:
-                    at_work[pools[worker].submit(_render_in_worker, frame)] = worker
+                job = plan.next(worker)
+                if job is not None:
+                    at_work[pools[worker].submit(_render_in_worker, job)] = worker
             if not at_work:
                 return
             done, _ = wait(at_work, return_when=FIRST_COMPLETED)
@@ -55,22 +70,22 @@ def render_in_processes(make_render: Callable[[], Render], frames: Sequence[Fram
                 yield _key(future)
 
 
-class FramePlan:
-    """Which frame a worker takes next. Final.
+class JobPlan:
+    """Which job a worker takes next. Final.
 
     A worker stays with its subject, whose materials it has already made; then it takes a subject that nobody has
     begun; at the end it helps with the subject of which most is left.
     """
 
-    def __init__(self, frames: Sequence[Frame]) -> None:
-        self._waiting: dict[str, collections.deque[Frame]] = {}
-        for frame in frames:
-            self._waiting.setdefault(frame.subject, collections.deque()).append(frame)
+    def __init__(self, jobs: Sequence[Job]) -> None:
+        self._waiting: dict[str, collections.deque[Job]] = {}
+        for job in jobs:
+            self._waiting.setdefault(job.subject, collections.deque()).append(job)
         self._subject_of: dict[int, str] = {}
 
-    def next(self, worker: int) -> Frame | None:
-        """The worker's next frame, or None when none is left."""
-        left = {subject: frames for subject, frames in self._waiting.items() if frames}
+    def next(self, worker: int) -> Job | None:
+        """The worker's next job, or None when none is left."""
+        left = {subject: jobs for subject, jobs in self._waiting.items() if jobs}
         if not left:
             return None
         subject = self._subject_of.get(worker)
@@ -91,17 +106,17 @@ def start_worker(make_render: Callable[[], Render]) -> None:
 
 
 def _exit_with_parent() -> None:
-    """A worker whose parent was killed would wait for its next frame for ever."""
+    """A worker whose parent was killed would wait for its next job for ever."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
         os._exit(1)
 
 
-def _render_in_worker(frame: Frame) -> str:
+def _render_in_worker(job: Job) -> str:
     assert _render is not None
-    _render(frame)
-    return frame.key
+    _render(job)
+    return job.key
 
 
 def _key(future: "Future[str]") -> str:

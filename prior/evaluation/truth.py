@@ -1,15 +1,10 @@
 """Clean renderings to compare with: made in several processes, kept on disk under a key of their content."""
 
 import dataclasses
+import functools
 import hashlib
 import json
-import multiprocessing
-import os
-import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -17,12 +12,12 @@ import numpy as np
 from jaxtyping import Float
 
 from datasets.capture import Camera, CaptureInfo, Light, Pose
-from datasets.errors import VrmmError
 from datasets.files import atomic_write
 from datasets.lightstage.environment import EnvironmentMap
 from datasets.lightstage.head import Subject
 from datasets.lightstage.patterns import Pattern
 from datasets.lightstage.render import RenderedImage
+from datasets.lightstage.workers import render_in_processes
 
 RENDERER = Path(__file__).parents[2] / "datasets" / "lightstage"
 
@@ -78,9 +73,10 @@ class TruthRequest:
     camera: Camera
     pose: Pose
 
-    def content(self) -> dict[str, Any]:
-        """Everything the picture depends on but the light stage itself."""
-        return {
+    @property
+    def key(self) -> str:
+        """Everything the picture depends on but the light stage itself, as JSON."""
+        content = {
             "subject": self.subject,
             "expression": [float(value) for value in self.expression],
             "light": {
@@ -91,6 +87,7 @@ class TruthRequest:
             "rotation": self.pose.rotation.tolist(),
             "translation": self.pose.translation.tolist(),
         }
+        return json.dumps(content, sort_keys=True)
 
 
 class TruthStore:
@@ -99,7 +96,7 @@ class TruthStore:
     Args:
         folder: for the pictures; made if absent.
         info: of the capture whose light stage renders.
-        make_stage: from a capture's description; a module-level function, for the processes.
+        make_stage: from a capture's description; picklable, for the processes.
         samples: paths per pixel.
         processes: that render; 0 renders in this one.
     """
@@ -114,8 +111,7 @@ class TruthStore:
 
     def path(self, request: TruthRequest) -> Path:
         """Where the picture lies once it is made."""
-        content = json.dumps(request.content(), sort_keys=True)
-        return self._folder / f"{hashlib.sha256((self._stage_key + content).encode()).hexdigest()[:32]}.npz"
+        return self._folder / f"{hashlib.sha256((self._stage_key + request.key).encode()).hexdigest()[:32]}.npz"
 
     def get(
         self, requests: Sequence[TruthRequest], progress: Callable[[int, int], object] | None = None
@@ -125,85 +121,66 @@ class TruthStore:
         Args:
             requests: what to render.
             progress: called with (pictures there, pictures in all).
+
+        Raises:
+            VrmmError: a rendering process died, or the disk is full.
         """
-        missing = [request for request in requests if not self.path(request).exists()]
-        # A subject's pictures in a row: the stage builds each subject's materials once.
-        missing.sort(key=lambda request: request.subject)
-        done = len(requests) - len(missing)
-        if progress is not None:
-            progress(done, len(requests))
+        jobs = [_Job(request, self.path(request)) for request in requests]
+        missing = [job for job in jobs if not job.path.exists()]
+        done = len(jobs) - len(missing)
+        report = progress or (lambda done, total: None)
+        report(done, len(jobs))
         for _ in self._render(missing):
             done += 1
-            if progress is not None:
-                progress(done, len(requests))
-        return [_read(self.path(request)) for request in requests]
+            report(done, len(jobs))
+        return [_read(job.path) for job in jobs]
 
-    def _render(self, requests: Sequence[TruthRequest]) -> Iterator[None]:
-        jobs = [(request, self.path(request), self._samples) for request in requests]
-        if self._processes < 1 or len(jobs) < 2:
-            stage = self._make_stage(self._info) if jobs else None
-            for job in jobs:
-                yield _render_to(stage, *job)
-            return
-        with self._pool() as pool:
-            futures = [pool.submit(_render_in_worker, *job) for job in jobs]
-            try:
-                for future in as_completed(futures):
-                    yield future.result()
-            except BrokenProcessPool as error:
-                raise VrmmError(
-                    "a rendering process was killed (out of memory?); run the same command again to continue"
-                ) from error
-            finally:
-                pool.shutdown(cancel_futures=True)
-
-    def _pool(self) -> Executor:
-        return ProcessPoolExecutor(
-            self._processes,
-            mp_context=multiprocessing.get_context("spawn"),
-            initializer=_start_worker,
-            initargs=(self._make_stage, self._info),
-        )
+    def _render(self, jobs: Sequence["_Job"]) -> Iterator[str]:
+        if self._processes and len(jobs) > 1:
+            make_render = functools.partial(_make_worker, self._make_stage, self._info, self._samples)
+            yield from render_in_processes(make_render, jobs, min(self._processes, len(jobs)))
+        elif jobs:
+            render = _make_render(self._make_stage, self._info, self._samples)
+            # A person's pictures in a row: the stage makes each person's materials once.
+            for job in sorted(jobs, key=lambda job: job.subject):
+                render(job)
+                yield job.key
 
 
-_stage: TruthStage | None = None
-"""The light stage of a rendering process."""
+@dataclasses.dataclass(frozen=True)
+class _Job:
+    """A picture to render, and where it goes."""
+
+    request: TruthRequest
+    path: Path
+
+    @property
+    def subject(self) -> str:
+        return self.request.subject
+
+    @property
+    def key(self) -> str:
+        return self.path.stem
 
 
-def _start_worker(make_stage: StageMaker, info: CaptureInfo) -> None:
-    global _stage
+def _make_worker(make_stage: StageMaker, info: CaptureInfo, samples: int) -> Callable[[_Job], None]:
     from datasets.lightstage.mitsuba_scene import set_threads
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl-C is the parent's to handle
-    threading.Thread(target=_exit_with_parent, daemon=True).start()
     set_threads(1)  # the processes share the cores
-    _stage = make_stage(info)
+    return _make_render(make_stage, info, samples)
 
 
-def _exit_with_parent() -> None:
-    """A worker whose parent was killed would wait for its next picture for ever."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+def _make_render(make_stage: StageMaker, info: CaptureInfo, samples: int) -> Callable[[_Job], None]:
+    return functools.partial(_render_to, make_stage(info), samples)
 
 
-def _render_in_worker(request: TruthRequest, path: Path, samples: int) -> None:
-    _render_to(_stage, request, path, samples)
-
-
-def _render_to(stage: TruthStage | None, request: TruthRequest, path: Path, samples: int) -> None:
-    assert stage is not None
+def _render_to(stage: TruthStage, samples: int, job: _Job) -> None:
+    request = job.request
     picture = stage.render_truth(
-        request.subject,
-        np.array(request.expression),
-        request.light,
-        request.camera,
-        request.pose,
-        samples,
+        request.subject, np.array(request.expression), request.light, request.camera, request.pose, samples
     )
     arrays = {"image": np.asarray(picture.image, np.float32), "mask": np.asarray(picture.mask, np.float32)}
-    atomic_write(path, lambda file: np.savez(file, **arrays))  # pyright: ignore[reportArgumentType]
+    atomic_write(job.path, lambda file: np.savez(file, **arrays))
 
 
 def _read(path: Path) -> RenderedImage:
