@@ -105,17 +105,19 @@ def test_within_a_step_primitives_add_in_ascending_index_until_full(backend, dty
 
 
 @every_backend
-def test_gradients_at_saturation(backend, dtype):
-    """Two boxes of a = 0.75: the second fills what is left, so only the first one's opacity counts, against it."""
-    scene = {**axis_ray(start=0.0, length=0.0), **boxes(3, opacity=0.75), "step_size": 1.0}
+@pytest.mark.parametrize("opacity", [0.75, 0.5], ids=["cut", "exactly full"])
+def test_gradients_at_saturation(backend, dtype, opacity):
+    """Two boxes: the second fills what the first leaves, so only the first one's opacity counts, against it."""
+    scene = {**axis_ray(start=0.0, length=0.0), **boxes(3, opacity=opacity), "step_size": 1.0}
     scene["voxels"][..., :3] = torch.tensor([[1.0, 2, 3], [10, 20, 30], [5, 5, 5]])[None, :, None, None, None, :]
     scene = as_type(scene, dtype)
     voxels = scene["voxels"].requires_grad_()
     rgba = raymarch(**scene, backend=backend)
     (gradient,) = torch.autograd.grad((rgba * torch.tensor([1.0, 0.1, 0.0, 7.0])).sum(), voxels)
     total = gradient.sum(dim=(2, 3, 4))[0]
-    assert_near(total[0], [0.75, 0.075, 0.0, (1.0 - 10.0) + 0.1 * (2.0 - 20.0)])
-    assert_near(total[1], [0.25, 0.025, 0.0, 0.0])
+    left = 1.0 - opacity
+    assert_near(total[0], [opacity, 0.1 * opacity, 0.0, (1.0 - 10.0) + 0.1 * (2.0 - 20.0)])
+    assert_near(total[1], [left, 0.1 * left, 0.0, 0.0])
     assert_near(total[2], [0.0, 0.0, 0.0, 0.0])
 
 
