@@ -1,6 +1,7 @@
 """E_e and E_T: expression distribution and rigid head motion from a few input views (eq. 6, 7)."""
 
 import dataclasses
+import math
 
 import torch
 from jaxtyping import Float
@@ -47,10 +48,12 @@ class ViewTrunk(nn.Module):
             inputs, size = channels, (size + 1) // 2
         self.convolutions = nn.Sequential(*layers)
         self.linear = nn.Linear(inputs * size * size, width)
+        # Random convolutions shrink the differences between frames; without this the first codes are all noise.
+        self.norm = nn.LayerNorm(width)
 
     def forward(self, views: Float[Tensor, "B C S S"]) -> Float[Tensor, "B F"]:
         features = self.convolutions(views)
-        return nn.functional.leaky_relu(self.linear(features.flatten(1)), 0.2)
+        return nn.functional.leaky_relu(self.norm(self.linear(features.flatten(1))), 0.2)
 
 
 def prepare_views(
@@ -78,10 +81,11 @@ class ExpressionEncoder(nn.Module):
         super().__init__()
         self.trunk = ViewTrunk(views, size, width)
         self.head = nn.Linear(width, 2 * expression)
-        nn.init.normal_(self.head.weight, std=0.02)
         with torch.no_grad():
+            # Start with codes of the prior's size and little noise, so that the decoders learn to use them at once.
+            nn.init.normal_(self.head.weight[:expression], std=1.0 / math.sqrt(width))
+            nn.init.normal_(self.head.weight[expression:], std=0.01)
             self.head.bias[:expression] = 0.0
-            # Start with little noise, so that the decoders first learn to use the code at all.
             self.head.bias[expression:] = -4.0
 
     def forward(self, views: Float[Tensor, "B C S S"]) -> tuple[Float[Tensor, "B E"], Float[Tensor, "B E"]]:

@@ -19,6 +19,7 @@ class LossConfig:
 
     Attributes:
         l1: L1 on the square root of radiance.
+        l2: squared difference of the same, which weighs large errors such as a mouth that should be open.
         alpha: L1 between alpha and mask.
         perceptual: structural similarity at several scales (``structural``).
         kl: KL divergence of the expression code.
@@ -34,6 +35,7 @@ class LossConfig:
     """
 
     l1: float = 1.0
+    l2: float = 0.0
     alpha: float = 0.5
     perceptual: float = 0.1
     kl: float = 3e-5
@@ -68,6 +70,11 @@ def tone(radiance: Float[Tensor, "*B"]) -> Float[Tensor, "*B"]:
 def photometric(image: Float[Tensor, "N 3 H W"], target: Float[Tensor, "N 3 H W"]) -> Float[Tensor, "N"]:
     """Mean absolute difference of toned images."""
     return (tone(image) - tone(target)).abs().flatten(1).mean(dim=1)
+
+
+def squared(image: Float[Tensor, "N 3 H W"], target: Float[Tensor, "N 3 H W"]) -> Float[Tensor, "N"]:
+    """Mean squared difference of toned images."""
+    return ((tone(image) - tone(target)) ** 2).flatten(1).mean(dim=1)
 
 
 def silhouette(alpha: Float[Tensor, "N 1 H W"], mask: Float[Tensor, "N 1 H W"]) -> Float[Tensor, "N"]:

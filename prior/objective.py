@@ -68,6 +68,8 @@ class Objective(nn.Module):
             "alpha": losses.silhouette(alpha, mask).mean(),
             "negative": losses.negative_radiance(image).mean(),
         }
+        if self.weights.l2 > 0:
+            terms["l2"] = losses.squared(image, target).mean()
         if self.weights.perceptual > 0:
             terms["perceptual"] = losses.structural(image, target).mean()
         return terms

@@ -39,6 +39,7 @@ def test_image_terms_are_per_sample():
     image, target = torch.zeros(2, 3, 8, 8), torch.zeros(2, 3, 8, 8)
     target[1] = 1.0
     values = losses.photometric(image, target)
+    torch.testing.assert_close(losses.squared(image, target), values**2)
     assert values[0] == 0.0
     torch.testing.assert_close(values[1], torch.tensor(1.01).sqrt() - torch.tensor(0.01).sqrt())
 
