@@ -24,6 +24,8 @@ SAMPLES = 5
 COLUMNS = ("truth", "model", "another light", "another identity")
 KEY_LIGHT = (0.75, 0.45, 0.5)
 """Direction of the other light in the head frame: from the subject's left, above and in front."""
+FILL = 0.35
+"""Share of the other light that comes from everywhere."""
 
 
 def write_preview(model: VRMM, recipe: TrainRecipe, folder: Path, step: int) -> Path:
@@ -98,7 +100,8 @@ def _renders(model: VRMM, rendering: RenderConfig, batch: FrameBatch) -> Sequenc
     encoding = model.encode(batch.input_images, batch.input_masks)
     light = model.light_sphere.radiance(batch.lamp_directions, batch.lamp_irradiance, encoding.rotation)
     direction = torch.nn.functional.normalize(light.new_tensor([KEY_LIGHT]), dim=-1)
-    key_light = model.light_sphere.weights(direction)[..., None] * light.sum(dim=1, keepdim=True)
+    weights = (1.0 - FILL) * model.light_sphere.weights(direction) + FILL / light.shape[1]
+    key_light = weights[..., None] * light.sum(dim=1, keepdim=True)
     other = (batch.subject + max(1, len(model.subjects) // 2)) % len(model.subjects)
     cameras = CameraBatch(
         world_to_camera=batch.world_to_camera[0],
