@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from fitting.bank import TrainingBank
 from fitting.inversion import Progress
 from fitting.locality import Locality
-from fitting.objective import LightPrior, photo_loss
+from fitting.objective import DepthPrior, LightPrior, photo_loss
 from fitting.optimizer import ScheduledAdam
 from fitting.recipe import FinetuneConfig, FitRecipe
 from fitting.rendering import render_solution
@@ -57,11 +57,13 @@ def finetune(
     tuned = _select(model, config)
     optimizer = ScheduledAdam(_groups(tuned, state, config, views), config.steps, config.clip, tuned)
     locality = Locality(prior, rendering, config.locality, recipe.losses, bank, recipe.seed)
-    regularizer = _Regularizer(model, recipe, bank)
+    regularizer = _Regularizer(model, recipe, bank, DepthPrior(start, views))
     history, drift = [], []
     for step in range(config.steps):
         solution = state.solution(views)
-        loss = photo_loss(render_solution(model, solution, rendering), views, recipe.losses) + regularizer(state)
+        loss = photo_loss(render_solution(model, solution, rendering), views, recipe.losses) + regularizer(
+            state, solution
+        )
         if config.locality.weight > 0:
             kept = locality(model, solution)
             loss = loss + config.locality.weight * kept
@@ -78,15 +80,17 @@ def finetune(
 class _Regularizer:
     """lambda_id and lambda_exp of eq. 15, and what is usual for light and lens as in the inversion."""
 
-    def __init__(self, model: VRMM, recipe: FitRecipe, bank: TrainingBank) -> None:
+    def __init__(self, model: VRMM, recipe: FitRecipe, bank: TrainingBank, depth: DepthPrior) -> None:
         self._finetune, self._inversion = recipe.finetune, recipe.inversion
+        self._depth = depth
         self._light = LightPrior(model.light_sphere, bank, recipe.inversion)
 
-    def __call__(self, state: FitState) -> Float[Tensor, ""]:
+    def __call__(self, state: FitState, solution: Solution) -> Float[Tensor, ""]:
         return (
             self._finetune.identity * (state.offset**2).sum()
             + self._finetune.expression * (state.z_e**2).mean()
             + self._light(state)
+            + self._inversion.depth * self._depth(solution)
             + self._inversion.focal * (state.log_focal**2).sum()
         )
 
@@ -102,8 +106,14 @@ def _select(model: VRMM, config: FinetuneConfig) -> list[nn.Parameter]:
     }
     model.requires_grad_(False)
     for name in config.decoders:
-        decoders[name].requires_grad_(True)
+        for parameter_name, parameter in decoders[name].named_parameters():
+            parameter.requires_grad_(config.texel_parameters or not _of_texels(parameter_name, parameter))
     return [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+
+def _of_texels(name: str, parameter: nn.Parameter) -> bool:
+    """A bias for every texel or voxel: it can follow the noise of one photo, which shared weights cannot."""
+    return name.endswith("bias") and parameter.ndim > 1
 
 
 def _groups(tuned: list[nn.Parameter], state: FitState, config: FinetuneConfig, views: Views) -> list[dict]:

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fitting.bank import TrainingBank
-from fitting.objective import CarriedLandmarks, LightPrior, input_level, landmark_loss, photo_loss
+from fitting.objective import CarriedLandmarks, DepthPrior, LightPrior, input_level, landmark_loss, photo_loss
 from fitting.optimizer import ScheduledAdam
 from fitting.pose import initial_pose
 from fitting.recipe import Expressions, FitRecipe, InversionConfig
@@ -63,7 +63,7 @@ def invert(
     """
     config = recipe.inversion
     state, views = start_state(model, views, recipe)
-    terms = InversionTerms(model, rendering, recipe, bank)
+    terms = InversionTerms(model, rendering, recipe, bank, DepthPrior(state.solution(views), views))
     with torch.no_grad():
         if bank.has_lights:
             state.level.fill_(math.exp(bank.light_level()[0]))
@@ -84,8 +84,11 @@ def invert(
 class InversionTerms:
     """The objective of eq. 14 with the regularisers of the recipe. Final."""
 
-    def __init__(self, model: VRMM, rendering: RenderConfig, recipe: FitRecipe, bank: TrainingBank) -> None:
+    def __init__(
+        self, model: VRMM, rendering: RenderConfig, recipe: FitRecipe, bank: TrainingBank, depth: DepthPrior
+    ) -> None:
         self._model, self._rendering, self._recipe = model, rendering, recipe
+        self._depth = depth
         self._carried, self._light = CarriedLandmarks(model), LightPrior(model.light_sphere, bank, recipe.inversion)
 
     def __call__(self, state: FitState, views: Views, progress: float) -> Float[Tensor, ""]:
@@ -96,6 +99,7 @@ class InversionTerms:
         total = photo_loss(rendered, views, self._recipe.losses)
         total = total + config.weights * (state.weights**2).sum() + config.expression * (state.z_e**2).mean()
         total = total + self._light(state) + config.focal * (state.log_focal**2).sum()
+        total = total + config.depth * self._depth(solution)
         lead = config.landmarks * max(0.0, 1.0 - progress / config.fade) if config.fade > 0 else 0.0
         if lead > 0:
             total = total + lead * landmark_loss(self._carried(rendered.vertices), solution, views)

@@ -104,6 +104,30 @@ class LightPrior(nn.Module):
         return rough, tint
 
 
+class DepthPrior:
+    """How far heads have moved along their cameras' axes since the start: squared logarithms. Final.
+
+    From one camera a small head near by looks like a large one far away; landmarks of a mean head say what is
+    usual. Zero for placed cameras that see the head from several sides, which know its distance.
+    """
+
+    def __init__(self, start: Solution, views: Views) -> None:
+        self._ambiguous = not views.placed or len(views) == 1
+        self._start = _depths(start).detach()
+
+    def __call__(self, solution: Solution) -> Float[Tensor, ""]:
+        """The mean over views."""
+        if not self._ambiguous:
+            return solution.translation.new_zeros(())
+        return ((_depths(solution) / self._start).log() ** 2).mean()
+
+
+def _depths(solution: Solution) -> Float[Tensor, "K"]:
+    """Of the heads' centres along the cameras' axes, metres."""
+    row = solution.cameras.world_to_camera[:, 2]
+    return ((row[:, :3] * solution.translation).sum(dim=1) + row[:, 3]).clamp(min=1e-3)
+
+
 def input_level(rendered: HeadImages, views: Views) -> float:
     """The factor by which the light must grow for the head to be as bright as in the photos."""
     inside = views.masks * views.valid * rendered.alpha.detach()

@@ -53,6 +53,7 @@ class InversionConfig:
             standard deviations: how dark skin is cannot be told from how dim the light is. 0 where photos are
             exposed in no known way.
         focal: on the squared logarithm of the change of a guessed focal length.
+        depth: on the squared logarithm of the change of the head's distance, where one photo cannot know it.
     """
 
     steps: int = 240
@@ -71,6 +72,7 @@ class InversionConfig:
     light_grey: float = 2e-2
     light_level: float = 5e-3
     focal: float = 0.01
+    depth: float = 3.0
 
     def __post_init__(self) -> None:
         _require_not_negative(self)
@@ -113,6 +115,7 @@ class FinetuneConfig:
     Attributes:
         steps: of Adam; 0 leaves the inversion as it is.
         decoders: those whose weights theta are tuned.
+        texel_parameters: tune the biases that every texel and voxel has of its own, too.
         lr: of the weights.
         lr_identity: of the offset of z_id from the blend; 0 keeps z_id where the inversion left it.
         lr_expression, lr_light, lr_turn, lr_shift, lr_focal: as in the inversion, smaller.
@@ -123,12 +126,13 @@ class FinetuneConfig:
 
     steps: int = 500
     decoders: list[str] = dataclasses.field(default_factory=lambda: list(DECODERS))
-    lr: float = 5e-4
+    texel_parameters: bool = False
+    lr: float = 2e-4
     lr_identity: float = 2e-3
     lr_expression: float = 3e-3
     lr_light: float = 1e-2
     lr_turn: float = 1e-3
-    lr_shift: float = 2e-4
+    lr_shift: float = 1e-4
     lr_focal: float = 3e-4
     identity: float = 1e-3
     expression: float = 2e-4

@@ -1,6 +1,9 @@
 """Where a fitted head stands in a rig whose cameras are known apart from the fit."""
 
+import dataclasses
+
 import numpy as np
+from jaxtyping import Float
 
 from datasets.capture import Camera, Pose
 from datasets.errors import VrmmError
@@ -38,6 +41,34 @@ def pose_in_rig(avatar: Avatar, cameras: list[Camera]) -> Pose:
     first = places[0][:, :3].T @ rotation, places[0][:, :3].T @ (shift - places[0][:, 3])
     rotation, translation = refine_pose(points, model, lenses, places, *first)
     return Pose(rotation=rotation, translation=translation)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Gauge:
+    """What one photo leaves open: head and distance may grow together, and the picture stays the same.
+
+    Attributes:
+        center: of the photo's camera, world, metres.
+        scale: of the fitted world around it, relative to the true one.
+    """
+
+    center: Float[np.ndarray, "3"]
+    scale: float
+
+    @staticmethod
+    def of_fit(fitted: Pose, true: Pose, cameras: list[Camera]) -> "Gauge":
+        """Such that the head's true distance is that of the fit; nothing is open where several cameras took photos."""
+        axis = cameras[0].world_to_camera[2]
+        depths = [float(axis[:3] @ pose.translation + axis[3]) for pose in (fitted, true)]
+        scale = depths[0] / depths[1] if len(cameras) == 1 else 1.0
+        return Gauge(center=cameras[0].center, scale=scale)
+
+    def camera(self, camera: Camera) -> Camera:
+        """A camera of the true world, in that of the fit."""
+        center = self.center + self.scale * (camera.center - self.center)
+        rotation = camera.world_to_camera[:, :3]
+        place = np.concatenate([rotation, -(rotation @ center)[:, None]], axis=1)
+        return dataclasses.replace(camera, world_to_camera=place)
 
 
 def _uncropped(pixels: np.ndarray, crop: np.ndarray) -> np.ndarray:

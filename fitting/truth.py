@@ -18,7 +18,7 @@ from datasets.lightstage.environment import EnvironmentMap, environment_names, m
 from datasets.lightstage.render import RenderedImage
 from datasets.lightstage.stage import TRUTH_SAMPLES
 from fitting.avatar import Avatar
-from fitting.rig import pose_in_rig
+from fitting.rig import Gauge, pose_in_rig
 from prior.evaluate import light_stage
 from prior.evaluation.answers import Answerer
 from prior.evaluation.run import TrainedRun
@@ -117,6 +117,9 @@ def evaluate_fit(
 ) -> tuple[dict[str, Any], list[FitComparison]]:
     """Measure avatars of a subject of the light stage that was never trained on.
 
+    Nothing true is given to an avatar but cameras and lamps, and, where there is only one photo, the one number
+    that a photo cannot hold: the scale of head and distance together (``rig.Gauge``).
+
     Args:
         subject: the photos' origin and the avatars.
         truth_folder: keeps the renderings for the next time.
@@ -139,11 +142,11 @@ def evaluate_fit(
     truths = store.get([shot.truth for shot in shots], progress)
     answerer = Answerer(subject.run)
     mean_images = MeanImages(subject.run, answerer)
-    poses = {name: _pose(avatar, subject) for name, avatar in subject.stages.items()}
+    places = {name: _placed(avatar, subject) for name, avatar in subject.stages.items()}
     comparisons = [
-        _compare(shot, truth, subject, poses, answerer, mean_images) for shot, truth in zip(shots, truths, strict=True)
+        _compare(shot, truth, places, answerer, mean_images) for shot, truth in zip(shots, truths, strict=True)
     ]
-    return _summary(subject, comparisons), comparisons
+    return _summary(subject, comparisons, places), comparisons
 
 
 def write_fit_report(path: Path, result: dict[str, Any]) -> None:
@@ -223,24 +226,34 @@ class MeanImages:
         return self._held[name]
 
 
-def _pose(avatar: Avatar, subject: FittedSubject) -> Pose:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Placed:
+    """An avatar in the rig."""
+
+    avatar: Avatar
+    pose: Pose
+    gauge: Gauge
+
+
+def _placed(avatar: Avatar, subject: FittedSubject) -> _Placed:
     cameras = [subject.run.shards.info.camera(name) for name in subject.cameras]
-    return pose_in_rig(avatar, cameras)
+    pose = pose_in_rig(avatar, cameras)
+    assert subject.frame.pose is not None
+    return _Placed(avatar=avatar, pose=pose, gauge=Gauge.of_fit(pose, subject.frame.pose, cameras))
 
 
 def _compare(
     shot: FitShot,
     truth: RenderedImage,
-    subject: FittedSubject,
-    poses: Mapping[str, Pose],
+    places: "Mapping[str, _Placed]",
     answerer: Answerer,
     mean_images: MeanImages,
 ) -> FitComparison:
     code = None if shot.source is None else answerer.encode(shot.source.key).mean[0]
     image, mask = torch.as_tensor(truth.image), torch.as_tensor(truth.mask)
     answers, metrics = {}, {}
-    for name, avatar in subject.stages.items():
-        found = avatar.render(code, shot.light, shot.camera, poses[name])
+    for name, placed in places.items():
+        found = placed.avatar.render(code, shot.light, placed.gauge.camera(shot.camera), placed.pose)
         answers[name] = found.image
         metrics[name] = {**image_metrics(found.image, image, mask), "mask_iou": mask_iou(found.alpha, mask)}
     answers["mean_image"] = mean_images.get(shot.camera)
@@ -248,11 +261,13 @@ def _compare(
     return FitComparison(shot=shot, truth=image, mask=mask, answers=answers, metrics=metrics)
 
 
-def _summary(subject: FittedSubject, comparisons: Sequence[FitComparison]) -> dict[str, Any]:
+def _summary(
+    subject: FittedSubject, comparisons: Sequence[FitComparison], places: "Mapping[str, _Placed]"
+) -> dict[str, Any]:
     """The content of fit.json."""
     result: dict[str, Any] = {"subject": subject.frame.subject, "photos": list(subject.cameras)}
     for stage in subject.stages:
-        entry: dict[str, Any] = {}
+        entry: dict[str, Any] = {"scale": places[stage].gauge.scale}
         for category in Category:
             rows = [row.metrics for row in comparisons if row.shot.category is category]
             if rows:

@@ -85,8 +85,10 @@ def save_weights(model: VRMM, rendering: RenderConfig, folder: Path, **facts: An
 
     ``facts`` are kept in model.json (for example the step, and where the training data lie).
     """
-    tensors = {name: value.detach().float().contiguous() if value.is_floating_point() else value.contiguous()
-               for name, value in model.state_dict().items()}
+    tensors = {
+        name: value.detach().float().contiguous() if value.is_floating_point() else value.contiguous()
+        for name, value in model.state_dict().items()
+    }
     description = {
         "format": "vrmm.model",
         "version": FORMAT_VERSION,

@@ -38,9 +38,7 @@ def write_code_bank(
         batch = read_frame(shards, frame.key, [], image_size, input_cameras=input_cameras)
         encoding = model.encode(batch.input_images, batch.input_masks)
         codes.append(encoding.mean[0])
-        lights.append(
-            model.light_sphere.radiance(batch.lamp_directions, batch.lamp_irradiance, encoding.rotation)[0]
-        )
+        lights.append(model.light_sphere.radiance(batch.lamp_directions, batch.lamp_irradiance, encoding.rotation)[0])
     atomic_write_bytes(folder / FILE, save({"codes": torch.stack(codes), "lights": torch.stack(lights)}))
 
 

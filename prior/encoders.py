@@ -7,7 +7,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from datasets.errors import VrmmError
 from prior.primitives import rotation_from_axis_angle
 
 MIN_IMAGE_SIZE = 32

@@ -38,9 +38,7 @@ class LightSphere(nn.Module):
         self.count = count
         self.register_buffer("directions", torch.tensor(directions, dtype=torch.float32), persistent=False)
         self.register_buffer("_corners", torch.tensor(corners.astype(np.int64)), persistent=False)
-        self.register_buffer(
-            "_inverse", torch.tensor(np.linalg.inv(triangles), dtype=torch.float32), persistent=False
-        )
+        self.register_buffer("_inverse", torch.tensor(np.linalg.inv(triangles), dtype=torch.float32), persistent=False)
 
     @property
     def solid_angle(self) -> float:

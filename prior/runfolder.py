@@ -26,7 +26,7 @@ class RunLock:
         """Raises VrmmError naming the process that holds the folder."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = open(self.path, "a+")  # noqa: SIM115 - held until __exit__
+            self._file = open(self.path, "a+")
         except OSError as error:
             raise VrmmError(f"cannot write the run folder {self.path.parent}: {error.strerror}") from error
         try:

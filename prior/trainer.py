@@ -19,9 +19,9 @@ from datasets.files import atomic_write_json
 from datasets.lightstage.heads import load_head_model
 from datasets.loader import FrameLoader
 from prior.checkpoint import load_checkpoint, save_checkpoint, save_weights
-from prior.encoders import MIN_IMAGE_SIZE
 from prior.codebank import write_code_bank
 from prior.distributed import Ranks, initialize_engine
+from prior.encoders import MIN_IMAGE_SIZE
 from prior.objective import Objective, sample_generators
 from prior.preview import write_preview
 from prior.recipe import TrainRecipe
