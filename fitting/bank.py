@@ -23,11 +23,11 @@ class TrainingBank:
 
     Attributes:
         codes: [N, E].
-        lights: [N, N_l, 3] incoming radiance, head frame.
+        lights: [M, N_l, 3] incoming radiance, head frame.
     """
 
     codes: Float[Tensor, "N E"]
-    lights: Float[Tensor, "N L 3"]
+    lights: Float[Tensor, "M L 3"]
 
     @staticmethod
     def of_prior(folder: Path, model: VRMM) -> "TrainingBank":

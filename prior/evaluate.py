@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -25,7 +25,7 @@ Progress = Callable[[int, int], object]
 
 def light_stage(info: CaptureInfo) -> TruthStage:
     """The light stage that made a capture."""
-    return LightStage.from_info(info)
+    return cast(TruthStage, LightStage.from_info(info))
 
 
 def evaluate(

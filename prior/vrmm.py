@@ -122,6 +122,10 @@ class VRMM(nn.Module):
     template_faces: Tensor
     template_uv: Tensor
 
+    template_faces: Tensor
+    template_uv: Tensor
+    template_landmarks: Tensor
+
     def __init__(self, config: VRMMConfig, template: Template, subjects: tuple[str, ...]) -> None:
         super().__init__()
         self.config, self.subjects = config, subjects

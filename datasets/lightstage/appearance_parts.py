@@ -19,7 +19,8 @@ def paint_eye(
         iris_angle: half-angle (radians) that the iris spans, seen from the centre of the eyeball.
     """
     random = np.random.default_rng([look.noise_seed, 1])
-    veins = sum(0.5 * np.sin(n * turn + random.uniform(0.0, 6.3) + 5.0 * angle) for n in (7, 11, 17, 23))
+    waves = [0.5 * np.sin(n * turn + random.uniform(0.0, 6.3) + 5.0 * angle) for n in (7, 11, 17, 23)]
+    veins = np.sum(waves, axis=0)
     redness = np.clip((angle - 0.6) / 0.8, 0.0, 1.0)[..., None] * np.array([0.0, -0.35, -0.35])
     albedo = look.sclera * np.exp(redness * (1.0 + 0.15 * veins[..., None]))
     fibres = sum(np.sin(n * turn + random.uniform(0.0, 6.3)) for n in (19, 31, 47, 71)) / 4.0

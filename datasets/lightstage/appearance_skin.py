@@ -122,9 +122,12 @@ def _smooth(curve: np.ndarray, count: int = 24) -> np.ndarray:
 def _red_mask(positions: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
     cheek = 0.5 * (landmarks[[2, 14]] + landmarks[[31, 35]])
     spots = [(cheek[0], 0.020, 1.0), (cheek[1], 0.020, 1.0), (landmarks[30], 0.012, 0.8), (landmarks[8], 0.016, 0.5)]
-    return sum(
-        strength * np.exp(-(((positions - center) ** 2).sum(-1)) / (2.0 * radius**2))
-        for center, radius, strength in spots
+    return np.sum(
+        [
+            strength * np.exp(-(((positions - center) ** 2).sum(-1)) / (2.0 * radius**2))
+            for center, radius, strength in spots
+        ],
+        axis=0,
     )
 
 

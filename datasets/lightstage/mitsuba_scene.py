@@ -119,7 +119,7 @@ def lamp_emitters(light: Light, samples: int) -> dict[str, Any]:
     strata = lamp_strata(power[burning], samples)
     order = np.argsort(strata < 1.0, kind="stable")  # lamps with strata of their own come first
     return {
-        f"lamp{rank:05d}": _point(light.positions[burning[k]], light.irradiance[burning[k]], strata[k])
+        f"lamp{rank:05d}": _point(light.positions[burning[k]], light.irradiance[burning[k]], float(strata[k]))
         for rank, k in enumerate(order)
     }
 

@@ -226,8 +226,8 @@ class LightStage:
         Raises:
             VrmmError: an unknown subject, a wrong number of controls, or light that is negative or NaN.
         """
-        expression = tuple(float(value) for value in np.asarray(expression).ravel())
-        self._place(subject, expression, pose or Pose.identity())
+        controls = tuple(float(value) for value in np.asarray(expression).ravel())
+        self._place(subject, controls, pose or Pose.identity())
         self._illuminate(light)
         picture = self.renderer.image(camera, samples=samples, seed=render_seed("truth"))
         geometry = self.renderer.geometry(camera)

@@ -180,7 +180,7 @@ def _render_to(stage: TruthStage, samples: int, job: _Job) -> None:
         request.subject, np.array(request.expression), request.light, request.camera, request.pose, samples
     )
     arrays = {"image": np.asarray(picture.image, np.float32), "mask": np.asarray(picture.mask, np.float32)}
-    atomic_write(job.path, lambda file: np.savez(file, **arrays))
+    atomic_write(job.path, lambda file: np.savez(file, image=arrays["image"], mask=arrays["mask"]))
 
 
 def _read(path: Path) -> RenderedImage:

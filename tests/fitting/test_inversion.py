@@ -149,11 +149,11 @@ def test_locality_is_zero_for_the_prior_itself_and_depends_on_the_seed_only(know
     def term(seed: int) -> Locality:
         return Locality(known.model, RENDERING, config, ImageWeights(), BANK, seed)
 
-    assert float(term(0)(known.model, inversion.solution)) == pytest.approx(0.0, abs=1e-6)
+    assert float(term(0)(known.model, inversion.solution).detach()) == pytest.approx(0.0, abs=1e-6)
     first, second, other = (term(seed).draw(inversion.solution) for seed in (0, 0, 1))
     assert torch.equal(first.z_id, second.z_id)
     assert not torch.equal(first.z_id, other.z_id)
-    assert float(term(0)(tiny_model(seed=3), inversion.solution)) > 0.01
+    assert float(term(0)(tiny_model(seed=3), inversion.solution).detach()) > 0.01
 
 
 def test_locality_samples_lie_between_the_person_and_training_identities(known: Known, inversion: Inversion) -> None:

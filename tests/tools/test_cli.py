@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -212,7 +211,7 @@ def test_plain_progress_after_a_resume_predicts_from_this_run(capsys: pytest.Cap
 
 
 def test_help_is_quick() -> None:
-    """Half a second on an idle machine; three times that here, because tests share their cores."""
-    start = time.perf_counter()
-    subprocess.run([sys.executable, "-m", "tools.main", "--help"], check=True, cwd=ROOT, capture_output=True)
-    assert time.perf_counter() - start < 1.5
+    """What makes it quick: nothing heavy is imported. The seconds themselves are the benchmark's matter."""
+    code = "import sys, tools.main; tools.main.build_app(); print(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, capture_output=True, text=True)
+    assert not {"torch", "mitsuba", "deepspeed", "kornia", "cv2"} & set(run.stdout.split())

@@ -124,7 +124,8 @@ def _thinned(x: np.ndarray, y: np.ndarray, most: int = 300) -> tuple[np.ndarray,
 def _range(values: np.ndarray, margin: float = 0.0) -> tuple[float, float]:
     low, high = float(values.min()), float(values.max())
     if high <= low:
-        return low - 0.5, high + 0.5
+        half = max(0.5, 1e-6 * abs(low))  # where numbers are huge, one half would vanish in rounding
+        return low - half, high + half
     return low - margin * (high - low), high + margin * (high - low)
 
 
