@@ -212,6 +212,6 @@ def test_plain_progress_after_a_resume_predicts_from_this_run(capsys: pytest.Cap
 
 def test_help_is_quick() -> None:
     """What makes it quick: nothing heavy is imported. The seconds themselves are the benchmark's matter."""
-    code = "import sys, tools.main; tools.main.build_app(); print(*sys.modules)"
+    code = "import sys, tools.main; tools.main.build_app(tools.main.COMMANDS, None); print(*sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, capture_output=True, text=True)
     assert not {"torch", "mitsuba", "deepspeed", "kornia", "cv2"} & set(run.stdout.split())

@@ -95,7 +95,7 @@ class Case:
     folder: Path
     settings: DemoSettings
 
-    def work(self, steps_done: Callable[[int], object]) -> dict[str, Any]:
+    def work(self, steps_done: Callable[[int], None]) -> dict[str, Any]:
         """Fit with and without locality, compare, write ``comparison.png``; returns the numbers."""
         frame = photographed_frame(subject_frames(self.run.shards, self.person))
         cameras = self.photo_set.cameras(self.run)
@@ -109,7 +109,7 @@ class Case:
         kept = {name: finetuned[name] for name in ("seconds", "sound", "reasons", "diagnostics") if name in finetuned}
         return {**result, **kept, "known_cameras": self.photo_set.known_cameras}
 
-    def _fit(self, photos: Sequence[Path], steps_done: Callable[[int], object]) -> dict[str, Avatar]:
+    def _fit(self, photos: Sequence[Path], steps_done: Callable[[int], None]) -> dict[str, Avatar]:
         recipe = self.settings.fitting
         before = {"inversion": 0, "fine-tuning": recipe.inversion.steps}
         out = self.folder / "avatar"
