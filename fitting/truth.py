@@ -16,7 +16,6 @@ from datasets.errors import VrmmError
 from datasets.files import atomic_write_json
 from datasets.lightstage.environment import EnvironmentMap, environment_names, make_environment
 from datasets.lightstage.render import RenderedImage
-from datasets.lightstage.stage import TRUTH_SAMPLES
 from fitting.avatar import Avatar
 from fitting.rig import Gauge, pose_in_rig
 from prior.evaluate import light_stage
@@ -137,7 +136,7 @@ def evaluate_fit(
     info = subject.run.shards.info
     shots = plan_fit_shots(subject, make_stage(info), config)
     store = TruthStore(
-        truth_folder, info, make_stage, samples=config.samples or TRUTH_SAMPLES, processes=config.processes
+        truth_folder, info, make_stage, samples=config.samples, processes=config.processes
     )
     truths = store.get([shot.truth for shot in shots], progress)
     answerer = Answerer(subject.run)

@@ -11,7 +11,7 @@ from datasets.capture import CaptureInfo
 from datasets.errors import VrmmError
 from datasets.files import atomic_write_json
 from datasets.lightstage.render import RenderedImage
-from datasets.lightstage.stage import TRUTH_SAMPLES, LightStage
+from datasets.lightstage.stage import LightStage
 from prior.evaluation.answers import Answerer, Answers
 from prior.evaluation.plan import Category, EvaluationConfig, Shot, plan_shots
 from prior.evaluation.pose import pose_errors
@@ -117,7 +117,7 @@ def _truths(
         run.folder / "truth",
         run.shards.info,
         make_stage,
-        samples=config.samples or TRUTH_SAMPLES,
+        samples=config.samples,
         processes=processes,
     )
     return store.get([shot.truth for shot in shots], progress)

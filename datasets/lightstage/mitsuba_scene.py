@@ -1,5 +1,6 @@
 """The light stage in Mitsuba's terms: meshes, materials, lamps, cameras. Mitsuba is imported when first used."""
 
+import dataclasses
 import functools
 from types import ModuleType
 from typing import Any
@@ -99,6 +100,30 @@ def make_bsdf(mi: ModuleType, material: Material) -> Any:
     return mi.load_dict({"type": "twosided", "surface": surface})
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Window:
+    """Part of an image, pixels."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+
+    @staticmethod
+    def around(points: Float[np.ndarray, "N 3"], camera: Camera) -> "Window":
+        """The least window that holds all points (world, metres) that lie in the image; at least one pixel.
+
+        The whole image when a point is not safely before the camera: its neighbours may be seen anywhere.
+        """
+        depth = points @ camera.world_to_camera[2, :3] + camera.world_to_camera[2, 3]
+        if not (depth > NEAR_METRES).all():
+            return Window(left=0, top=0, width=camera.width, height=camera.height)
+        pixels, size = camera.project(points), np.array([camera.width, camera.height])
+        low = np.clip(np.floor(pixels.min(axis=0)), 0, size - 1).astype(int)
+        high = np.clip(np.ceil(pixels.max(axis=0)), low + 1, size).astype(int)
+        return Window(left=int(low[0]), top=int(low[1]), width=int(high[0] - low[0]), height=int(high[1] - low[1]))
+
+
 def lamp_emitters(light: Light, samples: int) -> dict[str, Any]:
     """Point lamps whose irradiance at the world origin is exact; dark ones are left out.
 
@@ -164,8 +189,14 @@ def whole_samples(samples: int) -> int:
     return rows * -(-samples // rows)
 
 
-def make_sensor(mi: ModuleType, camera: Camera, samples: int) -> Any:
+def make_sensor(mi: ModuleType, camera: Camera, samples: int, window: Window) -> Any:
     """A pinhole camera with a box filter: a pixel is the mean over its square, and the mask its coverage.
+
+    Args:
+        mi: Mitsuba.
+        camera: with square pixels.
+        samples: per pixel.
+        window: the part of the image to render, all the head there is.
 
     Raises:
         VrmmError: pixels that are not square or a skew, which Mitsuba's camera cannot have.
@@ -190,6 +221,10 @@ def make_sensor(mi: ModuleType, camera: Camera, samples: int) -> Any:
                 "type": "hdrfilm",
                 "width": camera.width,
                 "height": camera.height,
+                "crop_offset_x": window.left,
+                "crop_offset_y": window.top,
+                "crop_width": window.width,
+                "crop_height": window.height,
                 "rfilter": {"type": "box"},
                 "pixel_format": "rgba",
                 "component_format": "float32",

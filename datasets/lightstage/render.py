@@ -13,6 +13,7 @@ from datasets.lightstage.head import HeadModel, Subject
 from datasets.lightstage.mitsuba_scene import (
     BLOCK_SIZE,
     SceneMesh,
+    Window,
     lamp_emitters,
     make_bsdf,
     make_sensor,
@@ -74,6 +75,7 @@ class HeadRenderer:
         self._model = model
         self._meshes = self._make_meshes()
         self._subject: Subject | None = None
+        self._points = np.zeros((0, 3))
         self._light: Light | EnvironmentMap = Light(positions=np.zeros((0, 3)), irradiance=np.zeros((0, 3)))
         self._scene: Any = None
         self._scene_samples = 0
@@ -90,8 +92,11 @@ class HeadRenderer:
             for part in self._model.parts:
                 self._meshes[part.name].mesh.set_bsdf(materials[part.material])
             self._subject = subject
+        placed = {}
         for name, vertices in self._model.shape(subject.identity, np.asarray(expression)).items():
-            self._meshes[name].move(vertices @ pose.rotation.T + pose.translation)
+            placed[name] = vertices @ pose.rotation.T + pose.translation
+            self._meshes[name].move(placed[name])
+        self._points = np.concatenate(list(placed.values()))
         self._scene = None
 
     def illuminate(self, light: Light | EnvironmentMap) -> None:
@@ -171,9 +176,12 @@ class HeadRenderer:
     def _render(
         self, integrator: Any, scene: Any, camera: Camera, samples: int, seed: int
     ) -> Float[np.ndarray, "H W C"]:
-        count = whole_samples(samples)
-        sensor = make_sensor(self._mi, camera, count)
-        return np.array(self._mi.render(scene, sensor=sensor, integrator=integrator, spp=count, seed=seed))
+        count, window = whole_samples(samples), Window.around(self._points, camera)
+        sensor = make_sensor(self._mi, camera, count, window)
+        part = np.array(self._mi.render(scene, sensor=sensor, integrator=integrator, spp=count, seed=seed))
+        image = np.zeros((camera.height, camera.width, part.shape[2]), part.dtype)
+        image[window.top : window.top + window.height, window.left : window.left + window.width] = part
+        return image
 
 
 def render_seed(*names: object) -> int:

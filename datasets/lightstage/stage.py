@@ -20,7 +20,10 @@ from datasets.lightstage.rig import RigConfig, lamp_positions, make_cameras
 SEQUENCE = "play"
 ENCODING = ImageEncoding(white=4.0)
 LICENCE = "synthetic; free of any person's likeness, under the licence of the head model it was rendered from"
-TRUTH_SAMPLES = 256
+
+_TRUTH_SAMPLES_PER_LAMP = 16
+_LEAST_TRUTH_SAMPLES = 64
+_ENVIRONMENT_SAMPLES = 196
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -38,6 +41,8 @@ class StageConfig:
         single_samples, samples, full_on_samples: per pixel of frames with one lamp, a group, and all lamps. The more
             lamps, the more noise: 45, 35 and 30 dB with these numbers at 96² (46, 38 and 34 without the 1 % of
             pixels on bright rims).
+        held_out_subject_samples: per pixel of all pictures of held-out subjects, whose few photos are fitted and leave
+            no noise to average away; 0 is like everyone.
         capture_held_out_cameras: take pictures with the held-out cameras too; where evaluation renders the truth
             itself they are not needed.
         rig, patterns, performance: sections.
@@ -54,6 +59,7 @@ class StageConfig:
     single_samples: int = 16
     samples: int = 36
     full_on_samples: int = 36
+    held_out_subject_samples: int = 0
     capture_held_out_cameras: bool = True
     rig: RigConfig = dataclasses.field(default_factory=RigConfig)
     patterns: PatternConfig = dataclasses.field(default_factory=PatternConfig)
@@ -66,6 +72,8 @@ class StageConfig:
             raise VrmmError(f"held_out_frames must be from 0 to frames - 1 = {self.frames - 1}")
         if min(self.held_out_subject_frames, self.single_samples, self.samples, self.full_on_samples) < 1:
             raise VrmmError("held_out_subject_frames and the numbers of samples must be at least 1")
+        if self.held_out_subject_samples < 0:
+            raise VrmmError("held_out_subject_samples must be at least 0")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -204,15 +212,15 @@ class LightStage:
         samples = self._samples(frame)
         return self.renderer.image(camera, samples=samples, seed=render_seed(self.config.seed, frame.key, camera.name))
 
-    def render_truth(
+    def truth_image(
         self,
         subject: str,
         expression: Float[np.ndarray, "E"],
         light: Light | EnvironmentMap,
         camera: Camera,
         pose: Pose | None = None,
-        samples: int = TRUTH_SAMPLES,
-    ) -> TruthImage:
+        samples: int = 0,
+    ) -> RenderedImage:
         """A clean picture of a subject of the capture, any expression, light, camera and pose.
 
         Args:
@@ -221,7 +229,7 @@ class LightStage:
             light: lamps or an environment map, world frame.
             camera: any with square pixels; it need not be of the rig.
             pose: head→world, at rest by default.
-            samples: per pixel.
+            samples: per pixel; 0 is ``truth_samples``.
 
         Raises:
             VrmmError: an unknown subject, a wrong number of controls, or light that is negative or NaN.
@@ -229,13 +237,27 @@ class LightStage:
         controls = tuple(float(value) for value in np.asarray(expression).ravel())
         self._place(subject, controls, pose or Pose.identity())
         self._illuminate(light)
-        picture = self.renderer.image(camera, samples=samples, seed=render_seed("truth"))
+        return self.renderer.image(camera, samples=samples or truth_samples(light), seed=render_seed("truth"))
+
+    def render_truth(
+        self,
+        subject: str,
+        expression: Float[np.ndarray, "E"],
+        light: Light | EnvironmentMap,
+        camera: Camera,
+        pose: Pose | None = None,
+        samples: int = 0,
+    ) -> TruthImage:
+        """``truth_image`` with what the camera sees of the geometry; same arguments and errors."""
+        picture = self.truth_image(subject, expression, light, camera, pose, samples)
         geometry = self.renderer.geometry(camera)
         return TruthImage(
             image=picture.image, mask=picture.mask, depth=geometry.depth, normal=geometry.normal, uv=geometry.uv
         )
 
     def _samples(self, frame: Frame) -> int:
+        if self.config.held_out_subject_samples and self.info.subject_splits[frame.subject] == "held_out":
+            return self.config.held_out_subject_samples
         if frame.full_on:
             return self.config.full_on_samples
         burning = int((frame.light.irradiance > 0).any(axis=1).sum())
@@ -271,6 +293,19 @@ class LightStage:
 
     def _subject_seed(self, number: int) -> int:
         return render_seed(self.config.seed, "subject", number)
+
+
+def truth_samples(light: Light | EnvironmentMap) -> int:
+    """Paths per pixel with which a picture at 96² is 40 dB or more from the converged one after display encoding.
+
+    In proportion to the number of lamps of one brightness that would be as hard to choose between,
+    (Σ √power)² / Σ power, as lamps are drawn by the root of their power.
+    """
+    if isinstance(light, EnvironmentMap):
+        return _ENVIRONMENT_SAMPLES
+    power = light.irradiance.sum(axis=1).clip(0.0)
+    alike = np.sqrt(power).sum() ** 2 / max(power.sum(), 1e-12)
+    return max(_LEAST_TRUTH_SAMPLES, round(_TRUTH_SAMPLES_PER_LAMP * float(alike)))
 
 
 def _subject_names(config: StageConfig) -> dict[str, str]:

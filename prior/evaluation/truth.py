@@ -39,7 +39,7 @@ class TruthStage(Protocol):
         """The map as bright as the capture's lamps."""
         ...
 
-    def render_truth(
+    def truth_image(
         self,
         subject: str,
         expression: Float[np.ndarray, "E"],
@@ -97,7 +97,7 @@ class TruthStore:
         folder: for the pictures; made if absent.
         info: of the capture whose light stage renders.
         make_stage: from a capture's description; picklable, for the processes.
-        samples: paths per pixel.
+        samples: paths per pixel; 0 leaves it to the stage.
         processes: that render; 0 renders in this one.
     """
 
@@ -176,7 +176,7 @@ def _make_render(make_stage: StageMaker, info: CaptureInfo, samples: int) -> Cal
 
 def _render_to(stage: TruthStage, samples: int, job: _Job) -> None:
     request = job.request
-    picture = stage.render_truth(
+    picture = stage.truth_image(
         request.subject, np.array(request.expression), request.light, request.camera, request.pose, samples
     )
     arrays = {"image": np.asarray(picture.image, np.float32), "mask": np.asarray(picture.mask, np.float32)}

@@ -82,7 +82,8 @@ def test_one_rank_sees_the_same_losses_as_two(recipe, uninterrupted):
 
 def test_dead_rank_ends_the_others_and_a_second_writer_is_refused(recipe, uninterrupted):
     out = recipe.parent / "shared"
-    process = start(recipe, out, ranks=2)
+    # more steps than there is time for: the run must outlive the second writer's start
+    process = start(recipe, out, "trainer.steps=100000", ranks=2)
     wait_for_step(out, 1, process)
     refused = finish(start(recipe, out, ranks=1), status=1)
     assert "is being written by process" in refused
@@ -91,7 +92,8 @@ def test_dead_rank_ends_the_others_and_a_second_writer_is_refused(recipe, uninte
 
     ranks = psutil.Process(process.pid).children()
     ranks[1].kill()
-    assert process.wait(timeout=60) != 0
+    process.communicate(timeout=60)
+    assert process.returncode != 0
     assert not [rank for rank in ranks if rank.is_running() and rank.status() != psutil.STATUS_ZOMBIE]
 
 

@@ -80,7 +80,7 @@ class MirrorStage:
     def exposed(self, environment: EnvironmentMap) -> EnvironmentMap:
         return environment.scaled(0.1)
 
-    def render_truth(
+    def truth_image(
         self,
         subject: str,
         expression: np.ndarray,
