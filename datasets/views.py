@@ -136,6 +136,13 @@ def training_subjects(info: CaptureInfo) -> tuple[str, ...]:
     return tuple(subject for subject in info.subjects if info.subject_splits[subject] == "train")
 
 
+def training_keys(shards: ShardSet, most: int) -> list[str]:
+    """Keys of the frames that a prior is trained on, at most so many, spread evenly over all."""
+    trained = np.array([shards.info.subject_splits[subject] == "train" for subject in shards.info.subjects])
+    samples = np.flatnonzero(trained[shards.subject] & ~shards.held_out)
+    return [shards.key(sample) for sample in samples[:: max(1, -(-len(samples) // most))].tolist()]
+
+
 def default_input_cameras(info: CaptureInfo) -> tuple[str, ...]:
     """The encoders' views where a recipe names none: three frontal training cameras."""
     return frontal_cameras([camera for camera in info.cameras if camera.split == "train"])

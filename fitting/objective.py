@@ -30,11 +30,11 @@ def image_loss(
     """L_img of eq. 9, mean over the pictures; a term of weight 0 is not computed."""
     total = image.new_zeros(())
     if weights.l1 > 0:
-        total = total + weights.l1 * losses.photometric(image, target).mean()
+        total = total + weights.l1 * losses.photometric(losses.tone(image), losses.tone(target)).mean()
     if weights.alpha > 0:
         total = total + weights.alpha * losses.silhouette(alpha, mask).mean()
     if weights.perceptual > 0:
-        total = total + weights.perceptual * losses.structural(image, target).mean()
+        total = total + weights.perceptual * losses.structural(losses.tone(image), losses.tone(target)).mean()
     return total
 
 

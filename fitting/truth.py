@@ -135,9 +135,7 @@ def evaluate_fit(
     """
     info = subject.run.shards.info
     shots = plan_fit_shots(subject, make_stage(info), config)
-    store = TruthStore(
-        truth_folder, info, make_stage, samples=config.samples, processes=config.processes
-    )
+    store = TruthStore(truth_folder, info, make_stage, samples=config.samples, processes=config.processes)
     truths = store.get([shot.truth for shot in shots], progress)
     answerer = Answerer(subject.run)
     mean_images = MeanImages(subject.run, answerer)

@@ -10,7 +10,7 @@ from torch import Tensor
 from datasets.errors import VrmmError
 from datasets.files import atomic_write_bytes
 from datasets.shards import ShardSet
-from datasets.views import read_frame
+from datasets.views import read_frame, training_keys
 from prior.vrmm import VRMM
 
 FILE = "expression_codes.safetensors"
@@ -26,16 +26,9 @@ def write_code_bank(
 
     It holds their mean ``codes`` [N, E], and ``lights`` [N, N_l, 3], their light fields in the head frame.
     """
-    info = shards.info
-    frames = [
-        frame
-        for frame in (shards.frame(sample) for sample in range(len(shards)))
-        if frame.split == "train" and info.subject_splits[frame.subject] == "train"
-    ]
-    frames = frames[:: max(1, -(-len(frames) // MOST_FRAMES))]
     codes, lights = [], []
-    for frame in frames:
-        batch = read_frame(shards, frame.key, [], image_size, input_cameras=input_cameras)
+    for key in training_keys(shards, MOST_FRAMES):
+        batch = read_frame(shards, key, [], image_size, input_cameras=input_cameras)
         encoding = model.encode(batch.input_images, batch.input_masks)
         codes.append(encoding.mean[0])
         lights.append(model.light_sphere.radiance(batch.lamp_directions, batch.lamp_irradiance, encoding.rotation)[0])

@@ -2,12 +2,16 @@
 
 import dataclasses
 import math
+from typing import cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from prior.primitives import rotation_from_axis_angle
+
+SLOPE = 0.2
+"""Of the leaky rectifiers, below zero."""
 
 MIN_IMAGE_SIZE = 32
 """Four halvings of the encoder's input must leave 2 × 2 texels."""
@@ -43,16 +47,29 @@ class ViewTrunk(nn.Module):
         layers: list[nn.Module] = []
         inputs = 4 * views
         for channels in self.CHANNELS:
-            layers += [nn.Conv2d(inputs, channels, 3, 2, 1), nn.LeakyReLU(0.2)]
+            layers += [nn.Conv2d(inputs, channels, 3, 2, 1), nn.LeakyReLU(SLOPE)]
             inputs, size = channels, (size + 1) // 2
         self.convolutions = nn.Sequential(*layers)
         self.linear = nn.Linear(inputs * size * size, width)
-        # Random convolutions shrink the differences between frames; without this the first codes are all noise.
-        self.norm = nn.LayerNorm(width)
+        for layer in (*self.convolutions, self.linear):
+            if isinstance(layer, (nn.Conv2d, nn.Linear)):
+                # torch's own start shrinks what differs between frames by half in every layer
+                nn.init.kaiming_normal_(layer.weight, a=SLOPE)
+                nn.init.zeros_(cast(Tensor, layer.bias))
 
     def forward(self, views: Float[Tensor, "B C S S"]) -> Float[Tensor, "B F"]:
-        features = self.convolutions(views)
-        return nn.functional.leaky_relu(self.norm(self.linear(features.flatten(1))), 0.2)
+        return nn.functional.leaky_relu(self._linear(views), SLOPE)
+
+    @torch.no_grad()
+    def standardize(self, views: Float[Tensor, "B C S S"]) -> None:
+        """Rescale the last layer so that over ``views`` every feature has mean 0 and variance 1 before it is bent."""
+        response = self._linear(views)
+        spread = response.std(dim=0).clamp(min=1e-6)
+        self.linear.bias.sub_(response.mean(dim=0)).div_(spread)
+        self.linear.weight.div_(spread[:, None])
+
+    def _linear(self, views: Tensor) -> Tensor:
+        return self.linear(self.convolutions(views).flatten(1))
 
 
 def prepare_views(
@@ -62,8 +79,7 @@ def prepare_views(
     stacked = torch.cat([images, masks], dim=2).flatten(1, 2)
     height, width = stacked.shape[-2:]
     if height % size == 0 and width % size == 0:
-        blocks = stacked.unflatten(-1, (size, width // size)).unflatten(-3, (size, height // size))
-        stacked = blocks.mean(dim=(-1, -3))
+        stacked = nn.functional.avg_pool2d(stacked, (height // size, width // size))
     else:
         stacked = nn.functional.interpolate(
             stacked, size=(size, size), mode="bilinear", antialias=True, align_corners=False
@@ -82,10 +98,10 @@ class ExpressionEncoder(nn.Module):
         self.head = nn.Linear(width, 2 * expression)
         with torch.no_grad():
             # Start with codes of the prior's size and little noise, so that the decoders learn to use them at once.
-            nn.init.normal_(self.head.weight[:expression], std=1.0 / math.sqrt(width))
+            nn.init.normal_(self.head.weight[:expression], std=1.6 / math.sqrt(width))
             nn.init.normal_(self.head.weight[expression:], std=0.01)
             self.head.bias[:expression] = 0.0
-            self.head.bias[expression:] = -4.0
+            self.head.bias[expression:] = -5.0
 
     def forward(self, views: Float[Tensor, "B C S S"]) -> tuple[Float[Tensor, "B E"], Float[Tensor, "B E"]]:
         mean, log_variance = self.head(self.trunk(views)).chunk(2, dim=1)

@@ -12,6 +12,9 @@ from datasets.errors import VrmmError
 TONE_FLOOR = 0.01
 """Linear radiance added before the square root, so that its slope stays finite in the dark."""
 
+CONSISTENCY = ("consistency_image", "consistency_code")
+"""The terms of eq. 13."""
+
 
 @dataclasses.dataclass(kw_only=True)
 class LossConfig:
@@ -30,6 +33,10 @@ class LossConfig:
         negative: hinge on negative rendered radiance, under the frame's light and under the other light of eq. 12;
             an exactly linear light branch could otherwise learn it for lights it has not seen.
         consistency_image, consistency_code: lambda_exp1 and lambda_exp2 of eq. 13.
+        kl_ramp: part of the training over which ``kl`` grows from 0; at full weight from the start it would erase the
+            expression code, which is all cost before the decoders have learnt to use it.
+        consistency_start: part of the training after which the consistency terms begin, to reach their weights after
+            as much again; before the code means an expression they only make it constant.
         consistency_every: steps between two evaluations of eq. 13.
         consistency_stride: it is computed on every n-th frame of the batch.
     """
@@ -46,6 +53,8 @@ class LossConfig:
     negative: float = 1.0
     consistency_image: float = 0.5
     consistency_code: float = 0.01
+    kl_ramp: float = 0.4
+    consistency_start: float = 0.4
     consistency_every: int = 4
     consistency_stride: int = 2
 
@@ -56,10 +65,18 @@ class LossConfig:
         if min(self.consistency_every, self.consistency_stride, self.shortest) < 1:
             raise VrmmError("losses.consistency_every, losses.consistency_stride and losses.shortest must be 1 or more")
 
-    @property
-    def uses_consistency(self) -> bool:
-        """Whether eq. 13 is part of the loss."""
-        return self.consistency_image > 0 or self.consistency_code > 0
+    def at(self, name: str, progress: float) -> float:
+        """Weight of a term when ``progress`` (0 to 1) of the training is done."""
+        weight, start = getattr(self, name), self.consistency_start
+        if name == "kl":
+            return weight * min(1.0, progress / max(self.kl_ramp, 1e-9))
+        if name in CONSISTENCY:
+            return weight * min(1.0, max(0.0, progress - start) / max(start, 1e-9))
+        return weight
+
+    def uses_consistency(self, progress: float) -> bool:
+        """Whether eq. 13 is part of the loss when ``progress`` (0 to 1) of the training is done."""
+        return any(self.at(name, progress) > 0 for name in CONSISTENCY)
 
 
 def tone(radiance: Float[Tensor, "*B"]) -> Float[Tensor, "*B"]:
@@ -68,13 +85,13 @@ def tone(radiance: Float[Tensor, "*B"]) -> Float[Tensor, "*B"]:
 
 
 def photometric(image: Float[Tensor, "N 3 H W"], target: Float[Tensor, "N 3 H W"]) -> Float[Tensor, "N"]:
-    """Mean absolute difference of toned images."""
-    return (tone(image) - tone(target)).abs().flatten(1).mean(dim=1)
+    """Mean absolute difference of toned images (``tone``)."""
+    return (image - target).abs().flatten(1).mean(dim=1)
 
 
 def squared(image: Float[Tensor, "N 3 H W"], target: Float[Tensor, "N 3 H W"]) -> Float[Tensor, "N"]:
-    """Mean squared difference of toned images."""
-    return ((tone(image) - tone(target)) ** 2).flatten(1).mean(dim=1)
+    """Mean squared difference of toned images (``tone``)."""
+    return ((image - target) ** 2).flatten(1).mean(dim=1)
 
 
 def silhouette(alpha: Float[Tensor, "N 1 H W"], mask: Float[Tensor, "N 1 H W"]) -> Float[Tensor, "N"]:
@@ -85,12 +102,12 @@ def silhouette(alpha: Float[Tensor, "N 1 H W"], mask: Float[Tensor, "N 1 H W"]) 
 def structural(
     image: Float[Tensor, "N 3 H W"], target: Float[Tensor, "N 3 H W"], scales: int = 2
 ) -> Float[Tensor, "N"]:
-    """1 − SSIM of toned grey images averaged over ``scales`` octaves, with box windows of 4 pixels.
+    """1 − SSIM of toned images (``tone``) in grey, averaged over ``scales`` octaves, with box windows of 4 pixels.
 
     A box of 4 is two doublings by shifted sums along each axis, far cheaper on a CPU than a Gaussian or a pooling
     call; reported SSIM (``metrics``) uses the standard Gaussian window.
     """
-    a, b = tone(image).mean(dim=1, keepdim=True), tone(target).mean(dim=1, keepdim=True)
+    a, b = image.mean(dim=1, keepdim=True), target.mean(dim=1, keepdim=True)
     total = image.new_zeros(len(image))
     for scale in range(scales):
         if scale:

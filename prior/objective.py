@@ -32,8 +32,16 @@ class Objective(nn.Module):
         self.model, self.weights, self.rendering = model, weights, rendering
 
     def forward(
-        self, batch: FrameBatch, generators: list[torch.Generator], with_consistency: bool
+        self, batch: FrameBatch, generators: list[torch.Generator], with_consistency: bool, progress: float = 1.0
     ) -> dict[str, Float[Tensor, ""]]:
+        """All terms of a batch.
+
+        Args:
+            batch: frames.
+            generators: one for each frame (``sample_generators``).
+            with_consistency: whether to compute eq. 13.
+            progress: part of the training that is done, 0 to 1 (``LossConfig.at``).
+        """
         encoding = self.model.encode(batch.input_images, batch.input_masks)
         z_e = encoding.sample(self._noise(encoding.mean.shape[1], generators, encoding.mean))
         z_id = self.model.identity_code(batch.subject)
@@ -51,7 +59,7 @@ class Objective(nn.Module):
             consistency, other = self._consistency(batch, encoding, z_e, z_id, light, generators)
             terms |= consistency
             terms["negative"] = terms["negative"] + losses.negative_radiance(other.image.flatten(0, 1)).mean()
-        return self._weighted(terms)
+        return self._weighted(terms, progress)
 
     def _noise(self, length: int, generators: list[torch.Generator], like: Tensor) -> Tensor:
         return torch.stack([torch.randn(length, generator=g) for g in generators]).to(like)
@@ -63,15 +71,16 @@ class Objective(nn.Module):
     def _image_terms(self, rendering: Rendering, images: Tensor, masks: Tensor) -> dict[str, Tensor]:
         image, alpha = rendering.image.flatten(0, 1), rendering.alpha.flatten(0, 1)
         target, mask = images.flatten(0, 1), masks.flatten(0, 1)
+        toned, toned_target = losses.tone(image), losses.tone(target)
         terms = {
-            "l1": losses.photometric(image, target).mean(),
+            "l1": losses.photometric(toned, toned_target).mean(),
             "alpha": losses.silhouette(alpha, mask).mean(),
             "negative": losses.negative_radiance(image).mean(),
         }
         if self.weights.l2 > 0:
-            terms["l2"] = losses.squared(image, target).mean()
+            terms["l2"] = losses.squared(toned, toned_target).mean()
         if self.weights.perceptual > 0:
-            terms["perceptual"] = losses.structural(image, target).mean()
+            terms["perceptual"] = losses.structural(toned, toned_target).mean()
         return terms
 
     def _regularizers(self, encoding: Encoding, geometry: Geometry, z_id: Tensor) -> dict[str, Tensor]:
@@ -100,12 +109,15 @@ class Objective(nn.Module):
         inputs = _input_cameras(batch, every).resized(size, size)
         other = self._render(other_id, z_e, other_light, rotation, translation, inputs)
         code = self.model.encode_expression(other.image, other.alpha)
-        terms = {"consistency_code": ((code - z_e) ** 2).sum(dim=1).mean()}
+        # z_e is the truth here: with a gradient the two would meet where neither says anything
+        terms = {"consistency_code": ((code - z_e.detach()) ** 2).sum(dim=1).mean()}
         if self.weights.consistency_image > 0:
             cameras = _target_cameras(batch, every, views=1).resized(size, size)
             again = self._render(z_id, code, own_light, rotation, translation, cameras)
             target = nn.functional.interpolate(batch.target_images[every, 0], size=(size, size), mode="area")
-            terms["consistency_image"] = losses.photometric(again.image.flatten(0, 1), target).mean()
+            terms["consistency_image"] = losses.photometric(
+                losses.tone(again.image.flatten(0, 1)), losses.tone(target)
+            ).mean()
         return terms, other
 
     def _other_conditions(
@@ -133,8 +145,8 @@ class Objective(nn.Module):
         voxels = self.model.decode_color(geometry, view_directions(cameras, rotation, translation), light)
         return render_primitives(geometry.placement, voxels, rotation, translation, cameras, self.rendering)
 
-    def _weighted(self, terms: dict[str, Tensor]) -> dict[str, Tensor]:
-        total = torch.stack([getattr(self.weights, name) * value for name, value in terms.items()]).sum()
+    def _weighted(self, terms: dict[str, Tensor], progress: float) -> dict[str, Tensor]:
+        total = torch.stack([self.weights.at(name, progress) * value for name, value in terms.items()]).sum()
         return {"total": total, **{name: value.detach() for name, value in terms.items()}}
 
 

@@ -1,5 +1,6 @@
 """The training loop: load → encode → decode → render → losses → backward → step → log → save."""
 
+import contextlib
 import dataclasses
 import math
 import signal
@@ -18,6 +19,8 @@ from datasets.errors import VrmmError
 from datasets.files import atomic_write_json
 from datasets.lightstage.heads import load_head_model
 from datasets.loader import FrameLoader
+from datasets.shards import DamageError
+from datasets.views import read_frame, training_keys
 from prior.checkpoint import load_checkpoint, save_checkpoint, save_weights
 from prior.codebank import write_code_bank
 from prior.distributed import Ranks, initialize_engine
@@ -28,6 +31,9 @@ from prior.recipe import TrainRecipe
 from prior.runfolder import MetricsLog, RunLock, describe_run, library_versions
 from prior.template import wrap_template
 from prior.vrmm import VRMM
+
+ENCODER_FRAMES = 80
+"""Training frames over which the encoders' first features are standardised."""
 
 Progress = Callable[[int, int, dict[str, float]], None]
 
@@ -63,6 +69,7 @@ def _train(recipe: TrainRecipe, folder: Path, ranks: Ranks, progress: Progress |
     loader = FrameLoader(recipe.loader, rank=ranks.rank, world_size=ranks.world_size)
     check_data(recipe, loader)
     model = build_model(recipe, loader.subjects)
+    standardize_encoders(model, loader)
     objective = Objective(model, recipe.losses, recipe.render)
     engine = initialize_engine(objective, recipe, ranks)
     step = load_checkpoint(engine, folder / "checkpoints")
@@ -89,6 +96,23 @@ def build_model(recipe: TrainRecipe, subjects: tuple[str, ...]) -> VRMM:
     template = wrap_template(load_head_model(recipe.template), recipe.template_resolution)
     torch.manual_seed(recipe.seed)
     return VRMM(recipe.model, template, subjects)
+
+
+def standardize_encoders(model: VRMM, loader: FrameLoader) -> None:
+    """Let the first features of the encoders differ between training frames (Salimans & Kingma 2016, Section 3).
+
+    What all frames have in common is most of a random network's response. Next to it an opening mouth is less than
+    the noise of the expression code, and the decoders would learn to ignore the code.
+    """
+    size, cameras = max(loader.image_shape), loader.input_cameras
+    views = []
+    for key in training_keys(loader.shards, ENCODER_FRAMES):
+        with contextlib.suppress(DamageError):  # the loader tells about it when the frame is due
+            views.append(read_frame(loader.shards, key, [], size, input_cameras=cameras))
+    if not views:
+        return
+    images, masks = (torch.cat([getattr(view, name) for view in views]) for name in ("input_images", "input_masks"))
+    model.standardize_encoders(images, masks)
 
 
 class StopRequest:
@@ -129,8 +153,9 @@ class TrainingRun:
         steps, trainer = self.recipe.trainer.steps, self.recipe.trainer
         log = Log(self.folder, step) if self.is_main else None
         batches = iter(loader.batches(step))
+        terms: dict[str, torch.Tensor] = {}
         while step < steps:
-            terms = self.step(batches, step)
+            terms = terms | self.step(batches, step)  # terms of eq. 13 stay from the last step that had them
             step += 1
             if step % trainer.log_every == 0 or step == steps:
                 self._guard(terms["total"], step)
@@ -159,15 +184,15 @@ class TrainingRun:
         batch = next(batches)
         waited = time.perf_counter() - started
         self._set_rate(step)
-        losses = self.recipe.losses
-        consistency = losses.uses_consistency and step % losses.consistency_every == 0
+        losses, progress = self.recipe.losses, step / self.recipe.trainer.steps
+        consistency = losses.uses_consistency(progress) and step % losses.consistency_every == 0
         terms: dict[str, torch.Tensor] = {}
         size = len(batch) // self.recipe.trainer.accumulation
         for start in range(0, len(batch), size):
             part = batch.rows(start, start + size)
             self._last_keys = part.keys
             generators = sample_generators(self.recipe.seed, step, part.keys)
-            terms = self.engine(part, generators, consistency)
+            terms = self.engine(part, generators, consistency, progress)
             self.engine.backward(terms["total"])
             self.engine.step()
         terms["seconds"] = torch.tensor(time.perf_counter() - started)

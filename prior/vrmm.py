@@ -121,9 +121,6 @@ class VRMM(nn.Module):
 
     template_faces: Tensor
     template_uv: Tensor
-
-    template_faces: Tensor
-    template_uv: Tensor
     template_landmarks: Tensor
 
     def __init__(self, config: VRMMConfig, template: Template, subjects: tuple[str, ...]) -> None:
@@ -180,6 +177,15 @@ class VRMM(nn.Module):
         """The mean expression code alone (E_e in eq. 13)."""
         mean, _ = self.expression_encoder(prepare_views(images, masks, self.config.encoder_size))
         return mean
+
+    def standardize_encoders(self, images: Float[Tensor, "B V 3 H W"], masks: Float[Tensor, "B V 1 H W"]) -> None:
+        """Before training: let what differs between these frames, and not what they share, be the encoders' features.
+
+        ``images`` and ``masks`` are those of ``encode``, of frames that stand for the training data.
+        """
+        views = prepare_views(images, masks, self.config.encoder_size)
+        self.expression_encoder.trunk.standardize(views)
+        self.transform_encoder.trunk.standardize(views)
 
     def identity_code(self, subject: Int[Tensor, "B"]) -> Float[Tensor, "B I"]:
         """z_id of training subjects by number."""
