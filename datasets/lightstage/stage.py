@@ -21,7 +21,7 @@ SEQUENCE = "play"
 ENCODING = ImageEncoding(white=4.0)
 LICENCE = "synthetic; free of any person's likeness, under the licence of the head model it was rendered from"
 
-_TRUTH_SAMPLES_PER_LAMP = 16
+_TRUTH_SAMPLES_PER_LAMP = 18
 _LEAST_TRUTH_SAMPLES = 64
 _ENVIRONMENT_SAMPLES = 196
 

@@ -39,11 +39,11 @@ class EvaluationConfig:
         examples: pictures of a category on its sheet.
     """
 
-    training_view: int = 28
-    held_out_camera: int = 20
-    held_out_light: int = 28
-    held_out_frame: int = 20
-    environment: int = 16
+    training_view: int = 24
+    held_out_camera: int = 18
+    held_out_light: int = 24
+    held_out_frame: int = 18
+    environment: int = 12
     expression_transfer: int = 20
     samples: int = 0
     pose_frames: int = 6

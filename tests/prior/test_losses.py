@@ -56,3 +56,17 @@ def test_negative_radiance_is_punished_and_positive_is_not():
 def test_negative_weight_is_refused():
     with pytest.raises(VrmmError, match=r"losses\.kl"):
         LossConfig(kl=-1.0)
+
+
+def test_code_terms_wait_until_the_decoders_use_the_code():
+    weights = LossConfig(kl=2.0, consistency_image=1.0, consistency_code=0.0, kl_ramp=0.5, consistency_start=0.4)
+    assert weights.at("kl", 0.0) == 0.0
+    assert weights.at("kl", 0.25) == pytest.approx(1.0)
+    assert weights.at("kl", 1.0) == 2.0
+    assert not weights.uses_consistency(0.4)
+    assert weights.uses_consistency(0.41)
+    assert weights.at("consistency_image", 0.6) == pytest.approx(0.5)
+    assert weights.at("consistency_image", 1.0) == 1.0
+    assert weights.at("l1", 0.0) == weights.l1
+    assert not LossConfig(consistency_image=0.0, consistency_code=0.0).uses_consistency(1.0)
+    assert LossConfig(kl_ramp=0.0, consistency_start=0.0).at("consistency_image", 1e-3) == LossConfig.consistency_image

@@ -110,3 +110,18 @@ def test_expression_noise_is_scaled_by_the_encoded_deviation():
     torch.testing.assert_close(
         encoding.rotation @ encoding.rotation.transpose(1, 2), torch.eye(3).expand(2, 3, 3), rtol=0, atol=1e-5
     )
+
+
+def test_standardized_encoders_tell_frames_apart_that_differ_by_little():
+    """What frames share must not drown what differs: an opening mouth is a few percent of a picture."""
+    model = small_model()
+    generator = torch.Generator().manual_seed(0)
+    shared = torch.rand(1, 3, 3, 32, 32, generator=generator)
+    images = (shared + 0.02 * torch.randn(24, 3, 3, 32, 32, generator=generator)).clamp(min=0.0)
+    masks = torch.ones(24, 3, 1, 32, 32)
+    model.standardize_encoders(images, masks)
+    encoding = model.encode(images, masks)
+    spread = encoding.mean.std(dim=0).mean()
+    noise = torch.exp(0.5 * encoding.log_variance).mean()
+    assert spread > 4 * noise
+    assert encoding.mean.mean(dim=0).abs().max() < 2.0, "codes start within the prior"

@@ -47,7 +47,7 @@ class DemoSettings:
             quick=quick,
             stage=stage,
             prior=prior,
-            fitting=load_config(FitRecipe, recipe_path("fitting", "default"), QUICK_FITTING if quick else ()),
+            fitting=load_config(FitRecipe, recipe_path("fitting", "default"), QUICK_FITTING if quick else DEMO_FITTING),
             evaluation=QUICK_EVALUATION if quick else EvaluationConfig(),
             video_frames=24 if quick else 84,
             video_size=128 if quick else 224,
@@ -65,6 +65,8 @@ class DemoSettings:
         }
 
 
+DEMO_FITTING = ("finetune.steps=250",)
+"""A demo makes eight fine-tunings; with the 500 steps of a single fit they would take as long as the training."""
 QUICK_FITTING = ("inversion.steps=24", "finetune.steps=24")
 
 QUICK_EVALUATION = EvaluationConfig(
