@@ -104,7 +104,8 @@ def test_the_window_around_a_head_holds_all_of_it(renderer, shift):
     whole = camera(size=48, field_of_view=1.2)
     seen = renderer.image(whole, samples=16, seed=0).mask[0]
     renderer.place(SUBJECT, np.zeros(0), Pose.identity())
-    assert 1 <= window.width <= 48 and 1 <= window.height <= 48
+    assert 1 <= window.width <= 48
+    assert 1 <= window.height <= 48
     if len(covered):
         assert (covered.min(axis=0) >= (window.top, window.left)).all()
         assert (covered.max(axis=0) < (window.top + window.height, window.left + window.width)).all()
