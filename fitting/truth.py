@@ -41,13 +41,14 @@ class FitTruthConfig:
     """How many pictures of each category, and how clean their truth.
 
     Attributes:
-        lights, environments: held-out light patterns and environment maps, each through two cameras.
+        lights, environments: held-out groups of lamps, as many held-out single lamps, and environment maps, each
+            through two cameras.
         expressions: frames of training subjects, their strongest.
         samples: paths per pixel of the truth; 0 takes what the light stage finds clean.
         processes: that render truth; 0 renders in this one.
     """
 
-    lights: int = 4
+    lights: int = 2
     environments: int = 2
     expressions: int = 8
     samples: int = 0
@@ -162,7 +163,7 @@ def plan_fit_shots(subject: FittedSubject, stage: TruthStage, config: FitTruthCo
     shots = [_shot(Category.INPUT, frame, camera) for camera in taken]
     shots += [_shot(Category.NOVEL_VIEW, frame, camera) for camera in others]
     pair = (taken[0], others[0] if others else taken[-1])
-    for pattern in stage.held_out_lights(config.lights):
+    for pattern in [*stage.held_out_lights(config.lights), *stage.held_out_lamps()[: config.lights]]:
         shots += [_shot(Category.RELIGHT, frame, camera, light=pattern.light) for camera in pair]
     names = environment_names()
     for number in range(config.environments):

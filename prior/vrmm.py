@@ -18,6 +18,7 @@ from prior.decoders.opacity import OpacityDecoder
 from prior.decoders.transform import TransformDecoder
 from prior.encoders import MIN_IMAGE_SIZE, Encoding, ExpressionEncoder, TransformEncoder, prepare_views
 from prior.lighting import LightSphere
+from prior.lobes import COUNT, CosineLobes
 from prior.primitives import Placement, TangentGrid, adjust
 from prior.template import Template
 
@@ -45,7 +46,7 @@ class VRMMConfig:
     voxels: int = 8
     channels: list[int] = dataclasses.field(default_factory=lambda: [64, 64, 48, 32])
     light_channels: list[int] = dataclasses.field(default_factory=lambda: [32, 32, 32, 32])
-    light_directions: int = 32
+    light_directions: int = 64
     identity: int = 64
     expression: int = 32
     encoder_views: int = 3
@@ -129,6 +130,8 @@ class VRMM(nn.Module):
         self.identity_codes = nn.Embedding(len(subjects), config.identity)
         nn.init.normal_(self.identity_codes.weight, std=0.5)
         self.light_sphere = LightSphere(config.light_directions)
+        levels = [CodeStem.RESOLUTION * 2**i for i in range(len(config.channels))]
+        self.lobes = CosineLobes(template, self.light_sphere.directions, levels)
         self.tangent_grid = TangentGrid(template, config.grid, config.thickness)
         self.register_buffer("template_faces", torch.tensor(template.faces.astype("int64")))
         self.register_buffer("template_uv", torch.tensor(template.uv))
@@ -158,6 +161,7 @@ class VRMM(nn.Module):
             channels,
             config.light_channels,
             to_opacity,
+            COUNT,
             config.texel_voxels,
         )
 
@@ -257,7 +261,7 @@ class VRMM(nn.Module):
         return assemble(
             opacity_features=geometry.opacity_features.permute(0, 2, 3, 1),
             gain_features=features.permute(0, 2, 3, 1),
-            light=appearance.light(light, geometry.features).permute(0, 1, 3, 4, 2),
+            light=appearance.light(light, self.lobes(light), geometry.features).permute(0, 1, 3, 4, 2),
             gate=appearance.gate(features, view_direction),
             opacity_weight=opacity.head.weight.squeeze(0),
             gain_weight=appearance.gain.weight,

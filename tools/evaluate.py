@@ -12,6 +12,7 @@ LABELS = {
     "training_view": "training views",
     "held_out_camera": "held-out cameras",
     "held_out_light": "held-out lights",
+    "held_out_lamp": "held-out single lamps",
     "held_out_frame": "held-out frames",
     "environment": "environment maps",
     "expression_transfer": "expression transfer",

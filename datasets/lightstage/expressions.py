@@ -8,16 +8,17 @@ from jaxtyping import Float
 from datasets.capture import Pose
 from datasets.errors import VrmmError
 
-# Gestures by region of the face; controls by ARKit name. "_L" and "_R" are the subject's sides, neither is both.
+# Gestures by region of the face, the most visible first; controls by ARKit name. "_L" and "_R" are the subject's
+# sides, neither is both.
 _MOUTH = (
     {"jawOpen": 1.0},
-    {"jawOpen": 1.0, "mouthStretch": 0.7, "mouthLowerDown": 0.6},
     {"mouthSmile": 1.0, "cheekSquint": 0.7},
     {"mouthSmile": 0.9, "jawOpen": 0.55, "mouthUpperUp": 0.6, "cheekSquint": 0.8},
     {"mouthPucker": 1.0},
-    {"mouthFunnel": 1.0, "jawOpen": 0.4},
-    {"mouthFrown": 1.0, "mouthShrugLower": 0.8},
     {"mouthUpperUp": 1.0, "mouthLowerDown": 1.0, "mouthStretch": 0.6},
+    {"mouthFrown": 1.0, "mouthShrugLower": 0.8},
+    {"mouthFunnel": 1.0, "jawOpen": 0.4},
+    {"jawOpen": 1.0, "mouthStretch": 0.7, "mouthLowerDown": 0.6},
     {"noseSneer": 1.0, "mouthUpperUp": 0.8},
     {"mouthSmile_L": 1.0, "mouthDimple_L": 0.7, "mouthLeft": 0.5, "cheekSquint_L": 0.7},
     {"mouthSmile_R": 1.0, "mouthDimple_R": 0.7, "mouthRight": 0.5, "cheekSquint_R": 0.7},
@@ -37,8 +38,8 @@ _MOUTH = (
 _UPPER = (
     {"browInnerUp": 1.0, "browOuterUp": 1.0, "eyeWide": 1.0},
     {"browDown": 1.0, "eyeSquint": 0.7},
-    {"browDown": 1.0, "noseSneer": 0.8, "cheekSquint": 0.6, "cheekRaiser": 0.8},
     {"eyeBlink": 1.0},
+    {"browDown": 1.0, "noseSneer": 0.8, "cheekSquint": 0.6, "cheekRaiser": 0.8},
     {"eyeBlink": 1.0, "cheekSquint": 1.0, "browDown": 0.8},
     {"eyeBlink_L": 1.0, "cheekSquint_L": 0.8},
     {"eyeBlink_R": 1.0, "cheekSquint_R": 0.8},
@@ -64,6 +65,8 @@ class PerformanceConfig:
 
     Attributes:
         frames_per_gesture: frames from one extreme expression to the next; the frames between blend smoothly.
+        repertoire: gestures of each region that are performed, of those in ``_MOUTH``, ``_UPPER`` and ``_GAZE`` the
+            first; 0 for all. A short sequence shows few gestures well or many hardly at all.
         least_strength: gestures are scaled by a factor between this and 1.
         gaze_share, single_share: part of the gestures with a turned gaze, and with one more random control.
         rotation_degrees: the head turns at most so far from rest, about all axes together.
@@ -71,6 +74,7 @@ class PerformanceConfig:
     """
 
     frames_per_gesture: int = 2
+    repertoire: int = 0
     least_strength: float = 0.75
     gaze_share: float = 0.35
     single_share: float = 0.4
@@ -80,6 +84,8 @@ class PerformanceConfig:
     def __post_init__(self) -> None:
         if self.frames_per_gesture < 1:
             raise VrmmError(f"performance.frames_per_gesture must be at least 1, not {self.frames_per_gesture}")
+        if self.repertoire < 0:
+            raise VrmmError(f"performance.repertoire must be 0 (all gestures) or more, not {self.repertoire}")
 
 
 def expressions(names: tuple[str, ...], frames: int, seed: int, config: PerformanceConfig) -> Float[np.ndarray, "F E"]:
@@ -95,7 +101,8 @@ def expressions(names: tuple[str, ...], frames: int, seed: int, config: Performa
     random = np.random.default_rng([seed, 11])
     keys = -(-max(frames - 1, 0) // config.frames_per_gesture)
     table = np.zeros((keys + 1, len(names)))
-    mouth, upper, gaze = (_resolve(gestures, names) for gestures in (_MOUTH, _UPPER, _GAZE))
+    most = config.repertoire or None
+    mouth, upper, gaze = (_resolve(gestures, names)[:most] for gestures in (_MOUTH, _UPPER, _GAZE))
     decks = [_deck(random, gestures, keys) for gestures in (mouth, upper, gaze, list(np.eye(len(names))))]
     for key in range(keys):
         shares = (1.0 - _REST_SHARE, 0.55, config.gaze_share, config.single_share)

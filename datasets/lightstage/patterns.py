@@ -105,16 +105,13 @@ class LightPatterns:
         return patterns
 
     def held_out(self, count: int) -> list[Pattern]:
-        """Patterns that no training sequence holds, in turn a single lamp and a group."""
+        """Groups that no training sequence holds."""
         random = np.random.default_rng([self._seed, 3])
-        deck = _Deck(random, np.array(sorted(self._held_out), int))
-        patterns: list[Pattern] = []
-        for index in range(count):
-            if index % 2 == 0 and deck.lamps.size:
-                patterns.append(self.single(deck.draw()))
-            else:
-                patterns.append(self.group(self._draw_group(random, held_out=True)))
-        return patterns
+        return [self.group(self._draw_group(random, held_out=True)) for _ in range(count)]
+
+    def held_out_singles(self) -> list[Pattern]:
+        """The lamps that burn alone in no training sequence."""
+        return [self.single(lamp) for lamp in sorted(self._held_out)]
 
     def _draw_group(self, random: np.random.Generator, held_out: bool) -> tuple[int, ...]:
         """Random lamps, at least one of them in front of the face.

@@ -198,12 +198,27 @@ class LightStage:
         ]
 
     def held_out_lights(self, count: int) -> list[Pattern]:
-        """Patterns that no training frame has: in turn a single lamp and a group."""
+        """Groups of lamps that no training frame has."""
         return self.patterns.held_out(count)
+
+    def held_out_lamps(self) -> list[Pattern]:
+        """Lamps alone that burn alone in no training frame."""
+        return self.patterns.held_out_singles()
 
     def exposed(self, environment: EnvironmentMap) -> EnvironmentMap:
         """The map scaled so that it is as bright as the full-on pattern."""
         return environment.scaled(self.config.patterns.full_on_irradiance / max(float(environment.flux.mean()), 1e-12))
+
+    def movement(self, expression: Float[np.ndarray, "E"]) -> float:
+        """Root mean square distance by which an expression moves the mean head's landmarks, metres.
+
+        Args:
+            expression: [E] control values in the order of ``model.expression_names``.
+        """
+        mean = np.zeros(len(self.model.identity_names))
+        rest = self.model.landmarks(mean, self.model.neutral_expression())
+        moved = self.model.landmarks(mean, np.asarray(expression))
+        return float(np.sqrt(((moved - rest) ** 2).sum(axis=1).mean()))
 
     def render_frame(self, frame: Frame, camera: Camera) -> RenderedImage:
         """A picture of the capture, with its noise; a pure function of the config, the frame and the camera."""

@@ -27,9 +27,10 @@ class AppearanceDecoder(nn.Module):
         channels: Sequence[int],
         light_channels: Sequence[int],
         extra: Sequence[int],
+        lobes: int,
         texel_voxels: int,
     ) -> None:
-        """``texel_voxels`` voxels lie under one texel of the last level."""
+        """``lobes`` gathered lights a texel (``prior.lobes``), ``texel_voxels`` voxels under one of the last level."""
         super().__init__()
         levels = len(channels)
         resolutions = [CodeStem.RESOLUTION * 2**i for i in range(levels)]
@@ -38,9 +39,11 @@ class AppearanceDecoder(nn.Module):
             UpBlock(channels[i] + extra[i], channels[i + 1], resolutions[i + 1]) for i in range(levels - 1)
         )
         self.light_stem = nn.Linear(light, light_channels[0] * CodeStem.RESOLUTION**2, bias=False)
+        nn.init.zeros_(self.light_stem.weight)  # light from where no lamp ever was is then left to the lobes
         self.light_blocks = nn.ModuleList(
             LinearUpBlock(light_channels[i], light_channels[i + 1]) for i in range(levels - 1)
         )
+        self.lobe_maps = nn.ModuleList(Pointwise(lobes, light_channels[i], bias=False) for i in range(levels))
         self.gates = nn.ModuleList(Pointwise(channels[i], light_channels[i]) for i in range(levels))
         for gate in self.gates:
             nn.init.ones_(gate.bias)  # type: ignore[arg-type]
@@ -53,15 +56,21 @@ class AppearanceDecoder(nn.Module):
     def start(self, z_e: Float[Tensor, "B E"]) -> Float[Tensor, "B C 4 4"]:
         return self.stem(z_e)
 
-    def light(self, radiance: Float[Tensor, "B N 3"], features: Sequence[Tensor]) -> Float[Tensor, "B 3 M R R"]:
-        """The linear branch up to its last level, gated by the non-linear ``features`` of every level."""
+    def light(
+        self, radiance: Float[Tensor, "B N 3"], lobes: Sequence[Tensor], features: Sequence[Tensor]
+    ) -> Float[Tensor, "B 3 M R R"]:
+        """The linear branch up to its last level, gated by the non-linear ``features`` of every level.
+
+        ``lobes`` [B,3,S,R,R] of every level are the same light as gathered by the base head.
+        """
         batch = len(radiance)
         response = self.light_stem(radiance.transpose(1, 2).reshape(batch * 3, -1))
         size = CodeStem.RESOLUTION
         response = response.reshape(batch * 3, size, size, -1).permute(0, 3, 1, 2)
-        for gate, block, feature in zip(self.gates, self.light_blocks, features, strict=False):
-            gated = response.unflatten(0, (batch, 3)) * gate(feature)[:, None]
-            response = block(gated.flatten(0, 1))
+        response = response + self.lobe_maps[0](lobes[0].flatten(0, 1))
+        for level, block in enumerate(self.light_blocks):
+            gated = response.unflatten(0, (batch, 3)) * self.gates[level](features[level])[:, None]
+            response = block(gated.flatten(0, 1)) + self.lobe_maps[level + 1](lobes[level + 1].flatten(0, 1))
         return response.unflatten(0, (batch, 3))
 
     def gate(

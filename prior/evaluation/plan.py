@@ -14,7 +14,7 @@ from prior.evaluation.run import TrainedRun
 from prior.evaluation.truth import TruthRequest, TruthStage
 
 PATTERNS = 8
-"""Held-out light patterns that are tried."""
+"""Held-out groups of lamps that are tried."""
 
 
 class Category(enum.Enum):
@@ -23,6 +23,7 @@ class Category(enum.Enum):
     TRAINING_VIEW = "training_view"
     HELD_OUT_CAMERA = "held_out_camera"
     HELD_OUT_LIGHT = "held_out_light"
+    HELD_OUT_LAMP = "held_out_lamp"
     HELD_OUT_FRAME = "held_out_frame"
     ENVIRONMENT = "environment"
     EXPRESSION_TRANSFER = "expression_transfer"
@@ -33,7 +34,8 @@ class EvaluationConfig:
     """How many pictures of each category, and how clean their truth.
 
     Attributes:
-        training_view, held_out_camera, held_out_light, held_out_frame, environment, expression_transfer: pictures.
+        training_view, held_out_camera, held_out_light, held_out_lamp, held_out_frame, environment,
+            expression_transfer: pictures.
         samples: paths per pixel of the truth; 0 takes what the light stage finds clean.
         pose_frames: frames per subject on which the head pose is checked.
         examples: pictures of a category on its sheet.
@@ -41,10 +43,11 @@ class EvaluationConfig:
 
     training_view: int = 24
     held_out_camera: int = 18
-    held_out_light: int = 24
+    held_out_light: int = 18
+    held_out_lamp: int = 8
     held_out_frame: int = 18
     environment: int = 12
-    expression_transfer: int = 20
+    expression_transfer: int = 16
     samples: int = 0
     pose_frames: int = 6
     examples: int = 12
@@ -94,10 +97,13 @@ def plan_shots(run: TrainedRun, stage: TruthStage, config: EvaluationConfig) -> 
     planners: dict[Category, Callable[[int], list[Shot]]] = {
         Category.TRAINING_VIEW: lambda count: _captured(run, Category.TRAINING_VIEW, count, "train", False),
         Category.HELD_OUT_CAMERA: lambda count: _captured(run, Category.HELD_OUT_CAMERA, count, "held_out", False),
-        Category.HELD_OUT_LIGHT: lambda count: _relit(run, stage.held_out_lights(PATTERNS), count),
+        Category.HELD_OUT_LIGHT: lambda count: _relit(
+            run, Category.HELD_OUT_LIGHT, stage.held_out_lights(PATTERNS), count
+        ),
+        Category.HELD_OUT_LAMP: lambda count: _relit(run, Category.HELD_OUT_LAMP, stage.held_out_lamps(), count),
         Category.HELD_OUT_FRAME: lambda count: _captured(run, Category.HELD_OUT_FRAME, count, "train", True),
         Category.ENVIRONMENT: lambda count: _environments(run, stage, count),
-        Category.EXPRESSION_TRANSFER: lambda count: _transfers(run, count),
+        Category.EXPRESSION_TRANSFER: lambda count: _transfers(run, stage, count),
     }
     return [shot for category, plan in planners.items() for shot in plan(getattr(config, category.value))]
 
@@ -113,13 +119,13 @@ def _captured(run: TrainedRun, category: Category, count: int, cameras: str, hel
     ]
 
 
-def _relit(run: TrainedRun, patterns: Sequence[Pattern], count: int) -> list[Shot]:
+def _relit(run: TrainedRun, category: Category, patterns: Sequence[Pattern], count: int) -> list[Shot]:
     """Captured expressions and poses under light patterns that were never used in training."""
     choice = run.cameras("train")
     picks = _picks(run, count if patterns else 0, run.training_frames, offset=0.37)
     used = [patterns[number % len(patterns)] for number in range(len(picks))]
     return [
-        _shot(Category.HELD_OUT_LIGHT, frame, choice[number % len(choice)], used[number].light, used[number].name)
+        _shot(category, frame, choice[number % len(choice)], used[number].light, used[number].name)
         for number, frame in enumerate(picks)
     ]
 
@@ -136,22 +142,27 @@ def _environments(run: TrainedRun, stage: TruthStage, count: int) -> list[Shot]:
     return shots
 
 
-def _transfers(run: TrainedRun, count: int) -> list[Shot]:
-    """One subject's strongest expressions on another subject."""
+def _transfers(run: TrainedRun, stage: TruthStage, count: int) -> list[Shot]:
+    """The expressions of one subject that move its features most, on another subject with every lamp on."""
     choice, subjects = run.cameras("train"), run.subjects
     if len(subjects) < 2:
         return []
+
+    def strength(frame: Frame) -> float:
+        return stage.movement(np.array(frame.expression or ()))
+
     shots = []
     for number in range(count):
         source = subjects[number * len(subjects) // count if count < len(subjects) else number % len(subjects)]
         target = subjects[(subjects.index(source) + 1 + number // len(subjects) * 3) % len(subjects)]
         if target == source:
             target = subjects[(subjects.index(source) + 1) % len(subjects)]
-        strongest = sorted(run.training_frames(source), key=lambda frame: -_strength(frame))
+        strongest = sorted(run.training_frames(source), key=strength, reverse=True)
         frame = strongest[(number // len(subjects)) % len(strongest)]
-        neutral = min(run.training_frames(target), key=_strength)
+        neutral = min(run.training_frames(target), key=strength)
+        light = next((other for other in run.training_frames(source) if other.full_on), frame)
         camera = choice[number % min(3, len(choice))]
-        shot = _shot(Category.EXPRESSION_TRANSFER, frame, camera, frame.light, _light_name(frame), subject=target)
+        shot = _shot(Category.EXPRESSION_TRANSFER, frame, camera, light.light, _light_name(light), subject=target)
         shots.append(dataclasses.replace(shot, neutral=neutral))
     return shots
 
@@ -217,10 +228,6 @@ def mean_light(run: TrainedRun) -> Light:
         positions=np.array(list(positions.values())).reshape(-1, 3),
         irradiance=np.array(list(irradiance.values())).reshape(-1, 3),
     )
-
-
-def _strength(frame: Frame) -> float:
-    return float(np.linalg.norm(frame.expression or ()))
 
 
 def _light_name(frame: Frame) -> str:

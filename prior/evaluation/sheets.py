@@ -15,7 +15,8 @@ from prior.pictures import Strip, draw_sheet, error_picture, to_picture, write_p
 TITLES = {
     Category.TRAINING_VIEW: "Training views",
     Category.HELD_OUT_CAMERA: "Cameras never trained on",
-    Category.HELD_OUT_LIGHT: "Light patterns never trained on",
+    Category.HELD_OUT_LIGHT: "Groups of lamps never trained on",
+    Category.HELD_OUT_LAMP: "Lamps that never burnt alone",
     Category.HELD_OUT_FRAME: "Expressions never trained on",
     Category.ENVIRONMENT: "Environment maps",
     Category.EXPRESSION_TRANSFER: "Expression transfer",
@@ -47,7 +48,7 @@ def write_sheet(folder: Path, category: Category, comparisons: Sequence[Comparis
     """Write ``{category}.png`` with so many examples, evenly over the comparisons."""
     places = np.linspace(0, len(comparisons) - 1, min(examples, len(comparisons))).round().astype(int)
     strips = [_strip(comparisons[place]) for place in dict.fromkeys(places.tolist())]
-    columns = ["truth", "model", "4 × error", *_extra_columns(category)]
+    columns = ["truth", "model", "4x error", *_extra_columns(category)]
     across = 3 if len(columns) == 3 else 2
     path = Path(folder) / f"{category.value}.png"
     write_picture(path, draw_sheet(columns, strips, across=across, cell=144, title=TITLES[category]))
@@ -57,6 +58,7 @@ def write_sheet(folder: Path, category: Category, comparisons: Sequence[Comparis
 def _extra_columns(category: Category) -> list[str]:
     return {
         Category.HELD_OUT_LIGHT: ["given the mean light"],
+        Category.HELD_OUT_LAMP: ["given the mean light"],
         Category.ENVIRONMENT: ["given the mean light"],
         Category.EXPRESSION_TRANSFER: ["neutral", "expression of"],
     }.get(category, [])
@@ -69,7 +71,7 @@ def _strip(comparison: Comparison) -> Strip:
         to_picture(answers.model),
         error_picture(answers.model, comparison.truth, comparison.mask),
     ]
-    if shot.category in (Category.HELD_OUT_LIGHT, Category.ENVIRONMENT):
+    if shot.category in (Category.HELD_OUT_LIGHT, Category.HELD_OUT_LAMP, Category.ENVIRONMENT):
         pictures.append(to_picture(answers.mean_light))
     if answers.neutral is not None and comparison.source is not None:
         pictures += [to_picture(answers.neutral), to_picture(comparison.source)]

@@ -32,11 +32,19 @@ class TruthStage(Protocol):
         ...
 
     def held_out_lights(self, count: int) -> Sequence[Pattern]:
-        """Patterns that no training frame uses."""
+        """Groups of lamps that no training frame uses."""
+        ...
+
+    def held_out_lamps(self) -> Sequence[Pattern]:
+        """Single lamps that burn alone in no training frame."""
         ...
 
     def exposed(self, environment: EnvironmentMap) -> EnvironmentMap:
         """The map as bright as the capture's lamps."""
+        ...
+
+    def movement(self, expression: Float[np.ndarray, "E"]) -> float:
+        """How far an expression moves the features of a face, metres."""
         ...
 
     def truth_image(

@@ -57,7 +57,7 @@ def tiny_model(seed: int = 0, subjects: int = 5) -> VRMM:
     model = VRMM(CONFIG, ellipsoid_template(), tuple(f"s{i}" for i in range(subjects))).eval()
     with torch.no_grad():
         for name, parameter in model.appearance_decoder.named_parameters():
-            if name.startswith(("light", "shading")):
+            if name.startswith(("light", "lobe", "shading")):
                 parameter.abs_()
         model.mesh_decoder.layers[-1].weight.mul_(20.0)
         model.identity_codes.weight.mul_(2.0)

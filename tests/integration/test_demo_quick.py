@@ -20,6 +20,7 @@ CATEGORIES = (
     "training_view",
     "held_out_camera",
     "held_out_light",
+    "held_out_lamp",
     "held_out_frame",
     "environment",
     "expression_transfer",

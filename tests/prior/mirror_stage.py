@@ -77,8 +77,14 @@ class MirrorStage:
         ]
         return [Pattern(name=f"new {index}", light=light) for index, light in enumerate(lights)]
 
+    def held_out_lamps(self) -> Sequence[Pattern]:
+        return [Pattern(name="lamp_07", light=Light(positions=np.eye(3)[:1], irradiance=np.ones((1, 3))))]
+
     def exposed(self, environment: EnvironmentMap) -> EnvironmentMap:
         return environment.scaled(0.1)
+
+    def movement(self, expression: np.ndarray) -> float:
+        return float(np.linalg.norm(expression))
 
     def truth_image(
         self,

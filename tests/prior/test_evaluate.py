@@ -27,6 +27,7 @@ FEW = EvaluationConfig(
     training_view=3,
     held_out_camera=2,
     held_out_light=3,
+    held_out_lamp=2,
     held_out_frame=2,
     environment=2,
     expression_transfer=3,
@@ -79,14 +80,14 @@ def test_a_second_evaluation_renders_nothing(result: dict, run_folder: Path) -> 
     assert stage.requests == []
     assert {**again, "seconds": 0} == {**result, "seconds": 0}
     assert seen == sorted(seen)
-    assert seen[-1] == (30, 30)
+    assert seen[-1] == (34, 34)
 
 
 def test_the_plan_asks_for_what_the_model_has_not_seen(run_folder: Path) -> None:
     run = load_run(run_folder)
     shots = plan_shots(run, MirrorStage(run_folder), EvaluationConfig())
     by = {category: [shot for shot in shots if shot.category is category] for category in Category}
-    assert [len(by[category]) for category in Category] == [28, 20, 28, 20, 16, 20]
+    assert [len(by[category]) for category in Category] == [24, 18, 18, 8, 18, 12, 16]
     for category in Category:
         splits = {shot.frame.split for shot in by[category]}
         assert splits == ({"held_out"} if category is Category.HELD_OUT_FRAME else {"train"}), category

@@ -157,7 +157,7 @@ def comparison_sheet(person: str, comparisons: Sequence[FitComparison]) -> np.nd
         chosen = [comparison for comparison in comparisons if comparison.shot.category is category]
         places = np.linspace(0, len(chosen) - 1, min(most, len(chosen))).round().astype(int)
         strips += [_strip(chosen[place]) for place in places]
-    columns = ["truth", *STAGES.values(), "4 × error", "mean image"]
+    columns = ["truth", *STAGES.values(), "4x error", "mean image"]
     return draw_sheet(columns, strips, across=2, cell=112, title=f"{person}: a person never trained on")
 
 

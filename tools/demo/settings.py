@@ -73,6 +73,7 @@ QUICK_EVALUATION = EvaluationConfig(
     training_view=4,
     held_out_camera=4,
     held_out_light=4,
+    held_out_lamp=2,
     held_out_frame=4,
     environment=3,
     expression_transfer=4,

@@ -25,8 +25,9 @@ WANTED_IOU = 0.98
 CAPTIONS = {
     "training_view": "Frames and cameras that were trained on, against clean renderings.",
     "held_out_camera": "The same frames through cameras that were never trained on.",
-    "held_out_light": "Captured faces under light patterns that were never trained on; last, the same model given the "
-    "mean light of the training.",
+    "held_out_light": "Captured faces under groups of lamps that were never trained on; last, the same model given "
+    "the mean light of the training.",
+    "held_out_lamp": "Captured faces under one lamp that burnt in groups only: the hardest light.",
     "held_out_frame": "Expressions that were never trained on, read from three views by the expression encoder.",
     "environment": "Lit by made-up places (studio, sky, sunset, window, neon) instead of lamps.",
     "expression_transfer": "The expression of one person (last column) on another; “neutral” is the same model "
