@@ -58,7 +58,7 @@ class Locality:
     def draw(self, solution: Solution) -> Samples:
         """Interpolated identities (eq. 16) with random expression, light and camera."""
         count, generator = self._config.samples, self._generator
-        alpha = torch.rand(count, 1, generator=generator)
+        alpha = self._config.nearest * torch.rand(count, 1, generator=generator)
         identities = self._prior.identity_codes.weight
         other = identities[torch.randint(len(identities), (count,), generator=generator)]
         return Samples(

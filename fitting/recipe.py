@@ -88,6 +88,8 @@ class LocalityConfig:
 
     Attributes:
         weight: lambda_LR; 0 switches the term off.
+        nearest: largest alpha of eq. 16, from 0 (a training identity) to 1 (the person). At 1 the person's other
+            expressions, lights and views would be held to the inversion, with all its errors.
         samples: interpolated identities rendered in a step.
         image_size: pixels of their side.
         angle: degrees to which the random cameras go around the head, at least.
@@ -96,6 +98,7 @@ class LocalityConfig:
     """
 
     weight: float = 1.0
+    nearest: float = 0.6
     samples: int = 1
     image_size: int = 64
     angle: float = 60.0
@@ -104,6 +107,8 @@ class LocalityConfig:
 
     def __post_init__(self) -> None:
         _require_not_negative(self)
+        if self.nearest > 1:
+            raise VrmmError(f"finetune.locality.nearest={self.nearest} must lie in [0, 1]")
         if self.samples < 1 or self.image_size < 16:
             raise VrmmError("finetune.locality.samples must be 1 or more and its image_size 16 or more")
 

@@ -1,4 +1,4 @@
-"""Light that a surface turned like the base head gathers: fixed linear features of the light field."""
+"""What surfaces turned like the base head see of light and viewer: fixed features of both."""
 
 import math
 from collections.abc import Sequence
@@ -13,31 +13,35 @@ from prior.template import Template
 RINGS = ((math.radians(40), 6), (math.radians(75), 8))
 """Lobes around the normal: their tilt from it, and how many; the outer ring catches grazing light."""
 
-SHARPNESS = 8.0
+SHARPNESS = 8
 COUNT = 2 + sum(count for _, count in RINGS)
 
 
 class CosineLobes(nn.Module):
-    """Gathers a light field with cosine lobes that are fixed to the tangent frames of the template.
+    """Cosine lobes that are fixed to the tangent frames of the template, on the maps of a decoder.
 
-    The first lobe is the clamped cosine of a matt surface; the others, its fourth power around the normal and around
-    directions 60° away from it, let a few weights answer to gloss and grazing light. The light branch of D_rgb has to
-    learn shadows and interreflection only, and not which side of a head a lamp lights, which it would have to see for
-    every lamp. A constant light field of 1 gives 1 in every lobe that sees nothing but light.
+    The first lobe is the clamped cosine of a matt surface; the others, its eighth power around the normal and around
+    directions tilted from it, let a few weights answer to gloss and grazing light. With them the light branch of D_rgb
+    has to learn shadows and interreflection only, and not which side of a head a lamp lights, which it would have to
+    see for every lamp; and products of lobes of the light and of the view make highlights.
     """
+
+    frames: Tensor
 
     def __init__(self, template: Template, directions: Float[Tensor, "N 3"], resolutions: Sequence[int]) -> None:
         """One set of maps for each of ``resolutions``; ``directions`` are those of the light field, head frame."""
         super().__init__()
         vertices = torch.tensor(template.vertices)[None]
         self.resolutions = tuple(resolutions)
+        frames = torch.empty(0)
         for resolution in self.resolutions:
             frames = TangentGrid(template, resolution, thickness=1.0)(vertices).rotation[0]
             kernel = lobe_weights(directions @ frames).unflatten(0, (resolution, resolution))
             self.register_buffer(f"kernel_{resolution}", kernel.permute(2, 3, 0, 1).contiguous())
+        self.register_buffer("frames", frames)
 
-    def forward(self, radiance: Float[Tensor, "B N 3"]) -> list[Float[Tensor, "B 3 S R R"]]:
-        """The gathered light for every resolution."""
+    def gather(self, radiance: Float[Tensor, "B N 3"]) -> list[Float[Tensor, "B 3 S R R"]]:
+        """The light that every lobe receives, for every resolution. A constant light field of 1 gives 1."""
         light = radiance.transpose(1, 2).flatten(0, 1)
         maps = []
         for resolution in self.resolutions:
@@ -46,16 +50,25 @@ class CosineLobes(nn.Module):
             maps.append(gathered.reshape(len(radiance), 3, *kernel.shape[1:]))
         return maps
 
+    def look(self, view_direction: Float[Tensor, "B V 3"]) -> Float[Tensor, "B R R V S"]:
+        """How far the viewer, in the directions given, stands in every lobe of the last resolution."""
+        resolution = self.resolutions[-1]
+        local = torch.einsum("bvi,tij->btvj", view_direction, self.frames)
+        return lobe_values(local).unflatten(1, (resolution, resolution))
 
-def lobe_weights(directions: Float[Tensor, "*B N 3"]) -> Float[Tensor, "*B N S"]:
-    """Weight of N nearly uniform unit vectors, in tangent frames (u, v, normal), in every lobe."""
+
+def lobe_values(directions: Float[Tensor, "*B 3"]) -> Float[Tensor, "*B S"]:
+    """Value of every lobe, at most 1, for unit vectors in tangent frames (u, v, normal)."""
     axes = [torch.tensor([[0.0, 0.0, 1.0]])]
     for tilt, count in RINGS:
         angle = torch.arange(count) * (2.0 * math.pi / count)
         height = torch.full((count,), math.cos(tilt))
         axes.append(torch.stack([math.sin(tilt) * angle.cos(), math.sin(tilt) * angle.sin(), height], dim=-1))
-    cosine = (directions @ torch.cat(axes).T).clamp(min=0.0)
-    solid_angle = 4.0 * math.pi / directions.shape[-2]
-    matt = cosine[..., :1] * (solid_angle / math.pi)
-    glossy = cosine**SHARPNESS * (solid_angle * (SHARPNESS + 1.0) / (2.0 * math.pi))
-    return torch.cat([matt, glossy], dim=-1)
+    cosine = (directions @ torch.cat(axes).to(directions).T).clamp(min=0.0)
+    return torch.cat([cosine[..., :1], cosine**SHARPNESS], dim=-1)
+
+
+def lobe_weights(directions: Float[Tensor, "*B N 3"]) -> Float[Tensor, "*B N S"]:
+    """What each of N nearly uniform directions adds to every lobe; over all of them 1."""
+    integral = torch.tensor([math.pi, *[2.0 * math.pi / (SHARPNESS + 1)] * (COUNT - 1)])
+    return lobe_values(directions) * (4.0 * math.pi / directions.shape[-2]) / integral

@@ -261,8 +261,8 @@ class VRMM(nn.Module):
         return assemble(
             opacity_features=geometry.opacity_features.permute(0, 2, 3, 1),
             gain_features=features.permute(0, 2, 3, 1),
-            light=appearance.light(light, self.lobes(light), geometry.features).permute(0, 1, 3, 4, 2),
-            gate=appearance.gate(features, view_direction),
+            light=appearance.light(light, self.lobes.gather(light), geometry.features).permute(0, 1, 3, 4, 2),
+            gate=appearance.gate(features, view_direction, self.lobes.look(view_direction)),
             opacity_weight=opacity.head.weight.squeeze(0),
             gain_weight=appearance.gain.weight,
             shading_weight=appearance.shading.weight.squeeze(0),

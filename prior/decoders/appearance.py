@@ -49,6 +49,7 @@ class AppearanceDecoder(nn.Module):
             nn.init.ones_(gate.bias)  # type: ignore[arg-type]
         self.gate_bias = nn.Parameter(torch.zeros(resolutions[-1], resolutions[-1], 1, light_channels[-1]))
         self.view_gates = nn.Linear(channels[-1], self.VIEW_BASIS * light_channels[-1])
+        self.view_lobes = nn.Linear(lobes, light_channels[-1], bias=False)
         self.view_basis = nn.Sequential(nn.Linear(3, 32), nn.LeakyReLU(0.2), nn.Linear(32, self.VIEW_BASIS))
         self.shading = VoxelHead(light_channels[-1], resolutions[-1], texel_voxels, 1, bias=False)
         self.gain = VoxelHead(channels[-1], resolutions[-1], texel_voxels, 3, bias=True)
@@ -74,13 +75,16 @@ class AppearanceDecoder(nn.Module):
         return response.unflatten(0, (batch, 3))
 
     def gate(
-        self, features: Float[Tensor, "B C R R"], view_direction: Float[Tensor, "B V 3"]
+        self,
+        features: Float[Tensor, "B C R R"],
+        view_direction: Float[Tensor, "B V 3"],
+        view_lobes: Float[Tensor, "B R R V S"],
     ) -> Float[Tensor, "B R R V M"]:
         """The last gate of the light's features, for every view.
 
         It is linear in ``features`` with weights that are mixed from a few by the view direction, so each view's
         weights are mixed first and applied once. ``view_direction`` are unit vectors from the head to the camera,
-        head frame.
+        head frame; ``view_lobes`` how every texel of the base head sees them.
         """
         batch, views = view_direction.shape[:2]
         basis, last = self.view_basis(view_direction), cast(Pointwise, self.gates[-1])
@@ -92,4 +96,5 @@ class AppearanceDecoder(nn.Module):
         gate = torch.baddbmm(bias.reshape(batch, 1, -1), texels, weight.flatten(1, 2).transpose(1, 2))
         resolution = features.shape[-1]
         # Summing the gradient over the batch and then over the views is much faster than over both at once.
-        return gate.reshape(batch, resolution, resolution, views, -1) + self.gate_bias.expand(-1, -1, views, -1)
+        gate = gate.reshape(batch, resolution, resolution, views, -1) + self.gate_bias.expand(-1, -1, views, -1)
+        return gate + self.view_lobes(view_lobes)

@@ -41,12 +41,12 @@ class EvaluationConfig:
         examples: pictures of a category on its sheet.
     """
 
-    training_view: int = 24
-    held_out_camera: int = 18
+    training_view: int = 20
+    held_out_camera: int = 16
     held_out_light: int = 18
-    held_out_lamp: int = 8
-    held_out_frame: int = 18
-    environment: int = 12
+    held_out_lamp: int = 6
+    held_out_frame: int = 16
+    environment: int = 10
     expression_transfer: int = 16
     samples: int = 0
     pose_frames: int = 6

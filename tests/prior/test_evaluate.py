@@ -87,7 +87,7 @@ def test_the_plan_asks_for_what_the_model_has_not_seen(run_folder: Path) -> None
     run = load_run(run_folder)
     shots = plan_shots(run, MirrorStage(run_folder), EvaluationConfig())
     by = {category: [shot for shot in shots if shot.category is category] for category in Category}
-    assert [len(by[category]) for category in Category] == [24, 18, 18, 8, 18, 12, 16]
+    assert [len(by[category]) for category in Category] == [20, 16, 18, 6, 16, 10, 16]
     for category in Category:
         splits = {shot.frame.split for shot in by[category]}
         assert splits == ({"held_out"} if category is Category.HELD_OUT_FRAME else {"train"}), category

@@ -39,7 +39,7 @@ def test_a_lamp_lights_the_side_of_the_template_that_faces_it():
     for axis in range(3):
         lamp = torch.zeros(1, len(DIRECTIONS), 3)
         lamp[0, DIRECTIONS[:, axis].argmax(), 1] = 1.0
-        coarse, fine = lobes(lamp)
+        coarse, fine = lobes.gather(lamp)
         assert coarse.shape == (1, 3, COUNT, 4, 4)
         assert fine.shape == (1, 3, COUNT, 16, 16)
         assert fine[:, [0, 2]].abs().max() == 0.0

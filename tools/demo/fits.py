@@ -102,7 +102,7 @@ class Case:
         photos = prepare_inputs(self.run.shards, frame, cameras, self.folder / "photos")
         avatars = self._fit(photos, steps_done)
         subject = FittedSubject(run=self.run, frame=frame, cameras=cameras, stages=avatars)
-        truth = QUICK_TRUTH if self.settings.quick else FitTruthConfig()
+        truth = QUICK_TRUTH if self.settings.quick else DEMO_TRUTH
         result, comparisons = evaluate_fit(subject, self.run.folder / "truth", truth)
         write_picture(self.folder / "comparison.png", comparison_sheet(self.person, comparisons))
         finetuned = avatars["finetuned"].report
@@ -134,6 +134,7 @@ class Case:
         }
 
 
+DEMO_TRUTH = FitTruthConfig(lights=1, environments=2, expressions=6)
 QUICK_TRUTH = FitTruthConfig(lights=1, environments=1, expressions=2)
 
 
