@@ -63,10 +63,18 @@ class Locality:
         other = identities[torch.randint(len(identities), (count,), generator=generator)]
         return Samples(
             z_id=alpha * solution.z_id + (1.0 - alpha) * other,
-            z_e=self._bank.draw_codes(count, generator),
+            z_e=self._expressions(solution.z_e),
             light=torch.stack([self._light(solution.light) for _ in range(count)]),
             cameras=_stacked([self._camera(solution) for _ in range(count)]),
         )
+
+    def _expressions(self, fitted: Float[Tensor, "F E"]) -> Float[Tensor, "S E"]:
+        """As in the photos, or as in a training frame (``LocalityConfig.fitted_expression``)."""
+        drawn = self._bank.draw_codes(self._config.samples, self._generator)
+        for row in range(len(drawn)):
+            if self._chance() < self._config.fitted_expression:
+                drawn[row] = fitted[int(torch.randint(len(fitted), (), generator=self._generator))]
+        return drawn
 
     def _light(self, fitted: Float[Tensor, "L 3"]) -> Float[Tensor, "L 3"]:
         """As in the photos, or as in a training frame, else one to three directions over a weak ambient."""

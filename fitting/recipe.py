@@ -95,6 +95,9 @@ class LocalityConfig:
         angle: degrees to which the random cameras go around the head, at least.
         near: share of the random cameras that are near those of the photos.
         fitted_light: share of the samples lit like the photos.
+        fitted_expression: share of the samples with an expression of the photos; the others have one of a training
+            frame. What a photo teaches could be tied to the identity or to the expression, and tied to the
+            expression it is lost with the next face. Others who make the same face keep it tied to the identity.
     """
 
     weight: float = 1.0
@@ -104,6 +107,7 @@ class LocalityConfig:
     angle: float = 60.0
     near: float = 0.3
     fitted_light: float = 0.3
+    fitted_expression: float = 1.0
 
     def __post_init__(self) -> None:
         _require_not_negative(self)

@@ -37,7 +37,8 @@ class RunLock:
             self._file.close()
             raise VrmmError(f"run folder {self.path.parent} is being written by {holder}; wait or stop it") from error
         self._file.truncate(0)
-        self._file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        job = f"Slurm job {os.environ['SLURM_JOB_ID']}, " if "SLURM_JOB_ID" in os.environ else ""
+        self._file.write(f"{job}process {os.getpid()} on {socket.gethostname()}")
         self._file.flush()
         return self
 

@@ -116,13 +116,13 @@ def standardize_encoders(model: VRMM, loader: FrameLoader) -> None:
 
 
 class StopRequest:
-    """Turns ctrl-C and SIGTERM into a flag that all ranks agree on between two steps."""
+    """Turns ctrl-C, SIGTERM and Slurm's USR2 into a flag that all ranks agree on between two steps."""
 
     def __init__(self) -> None:
         self.requested = False
 
     def install(self) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):
             signal.signal(number, self._request)
 
     def _request(self, number: int, frame: FrameType | None) -> None:

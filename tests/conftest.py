@@ -9,7 +9,7 @@ for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 import jaxtyping
 
 # Every jaxtyping annotation of these packages is checked by beartype when a test calls the function.
-jaxtyping.install_import_hook(["datasets", "prior", "fitting"], "beartype.beartype")
+jaxtyping.install_import_hook(["datasets", "prior", "fitting", "slurm"], "beartype.beartype")
 
 from pathlib import Path
 
@@ -19,9 +19,12 @@ INTEGRATION = Path(__file__).parent / "integration"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what lies under tests/integration, run it first, and in one worker so that it never competes with itself."""
+    """Mark what lies under tests/integration, run it first, and in one worker so that it never competes with itself.
+
+    Tests of Slurm mostly wait for Slurm; they run beside the others.
+    """
     for item in items:
         if item.path.is_relative_to(INTEGRATION):
             item.add_marker(pytest.mark.integration)
-            item.add_marker(pytest.mark.xdist_group("integration"))
+            item.add_marker(pytest.mark.xdist_group("slurm" if "slurm" in item.path.name else "integration"))
     items.sort(key=lambda item: not item.path.is_relative_to(INTEGRATION))

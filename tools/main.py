@@ -40,6 +40,8 @@ COMMANDS = (
     Command(name="evaluate", target="tools.evaluate:evaluate", help="Compare a trained model with rendered truth."),
     Command(name="fit", target="tools.fit:fit", help="Turn one or more images of a person into an avatar."),
     Command(name="report", target="tools.report:report", help="Write the report page of a demo folder."),
+    Command(name="launch", target="tools.launch:launch", help="Run train, evaluate, fit or sweeps on Slurm."),
+    Command(name="jobs", target="tools.jobs:app", help="List, follow, cancel and resume what was launched."),
     Command(name="doctor", target="tools.doctor:doctor", help="Check this machine and say what to mend."),
 )
 

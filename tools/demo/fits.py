@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from datasets.capture import Frame
 from datasets.errors import VrmmError
@@ -17,12 +18,16 @@ from fitting.recipe import FinetuneConfig, FitRecipe
 from fitting.truth import Category, FitComparison, FittedSubject, FitTruthConfig, evaluate_fit
 from prior.evaluation.run import TrainedRun, load_run
 from prior.pictures import Strip, draw_sheet, error_picture, to_picture, write_picture
+from tools.demo.fit_pool import fit_in_processes
 from tools.demo.settings import DemoSettings
 
 Progress = Callable[[int, int], object]
 
 STAGES = {"inversion_only": "inversion", "finetuned": "fine-tuned", "finetuned_without_lr": "without locality"}
 """Keys of fit.json, in the words of sheets."""
+PROCESSES = 2
+"""Fits at a time, with the threads of the recipe each."""
+
 ON_SHEET = {Category.INPUT: 1, Category.NOVEL_VIEW: 3, Category.RELIGHT: 3, Category.EXPRESSION: 3}
 """Pictures of each kind on a sheet, at most."""
 
@@ -68,48 +73,71 @@ def fit_everyone(settings: DemoSettings, folder: Path, progress: Progress) -> No
     people = [name for name in info.subjects if info.subject_splits[name] != "train"]
     if not people:
         raise VrmmError("nobody is held out of the training; set held_out_subjects in the recipe of the capture")
-    prior = Prior.load(folder / "prior")
+    cases = [
+        Case(demo=folder, photo_set=photo_set, person=person, is_first=person == people[0], settings=settings)
+        for photo_set in PHOTO_SETS
+        for person in people
+    ]
     whole = settings.fitting.inversion.steps + 2 * settings.fitting.finetune.steps
-    done, total = 0, whole * len(people) * len(PHOTO_SETS)
+    fit_in_processes(cases, PROCESSES, whole, progress)
     for photo_set in PHOTO_SETS:
-        results = {}
-        for index, person in enumerate(people):
-            place = folder / "fit" / photo_set.name
-            place = place if index == 0 else place / "subjects" / person
-            case = Case(run=run, prior=prior, photo_set=photo_set, person=person, folder=place, settings=settings)
-            results[person] = case.work(lambda steps, base=done: progress(base + min(steps, whole), total))
-            done += whole
-            progress(done, total)
+        results = {case.person: case.measure(run) for case in cases if case.photo_set is photo_set}
         mean = mean_of([{name: result[name] for name in STAGES} for result in results.values()])
         atomic_write_json(folder / "fit" / photo_set.name / "fit.json", {**mean, "subjects": results})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Case:
-    """One person with one photo set."""
+    """One person with one photo set.
 
-    run: TrainedRun
-    prior: Prior
+    Attributes:
+        demo: the folder of the demo.
+        is_first: this person's avatar is the one that the demo shows.
+    """
+
+    demo: Path
     photo_set: PhotoSet
     person: str
-    folder: Path
+    is_first: bool
     settings: DemoSettings
 
-    def work(self, steps_done: Callable[[int], None]) -> dict[str, Any]:
-        """Fit with and without locality, compare, write ``comparison.png``; returns the numbers."""
-        frame = photographed_frame(subject_frames(self.run.shards, self.person))
-        cameras = self.photo_set.cameras(self.run)
-        photos = prepare_inputs(self.run.shards, frame, cameras, self.folder / "photos")
-        avatars = self._fit(photos, steps_done)
-        subject = FittedSubject(run=self.run, frame=frame, cameras=cameras, stages=avatars)
+    @property
+    def subject(self) -> str:
+        """The person."""
+        return self.person
+
+    @property
+    def key(self) -> str:
+        """Names the case."""
+        return f"{self.photo_set.name}/{self.person}"
+
+    @property
+    def folder(self) -> Path:
+        """Holds its photos and avatars."""
+        place = self.demo / "fit" / self.photo_set.name
+        return place if self.is_first else place / "subjects" / self.person
+
+    def fit(self, report: Callable[[int], None]) -> dict[str, Avatar]:
+        """The avatars by stage, fitted unless they are there; ``report`` is called with the steps done."""
+        run = load_run(self.demo / "prior", self.demo / "shards")
+        frame = photographed_frame(subject_frames(run.shards, self.person))
+        photos = prepare_inputs(run.shards, frame, self.photo_set.cameras(run), self.folder / "photos")
+        return self._fit(photos, Prior.load(self.demo / "prior"), report)
+
+    def measure(self, run: TrainedRun) -> dict[str, Any]:
+        """Compare the fitted avatars with truth and write ``comparison.png``; returns the numbers."""
+        frame = photographed_frame(subject_frames(run.shards, self.person))
+        avatars = self.fit(lambda steps: None)
+        torch.set_num_threads(PROCESSES * self.settings.fitting.threads)
+        subject = FittedSubject(run=run, frame=frame, cameras=self.photo_set.cameras(run), stages=avatars)
         truth = QUICK_TRUTH if self.settings.quick else DEMO_TRUTH
-        result, comparisons = evaluate_fit(subject, self.run.folder / "truth", truth)
+        result, comparisons = evaluate_fit(subject, run.folder / "truth", truth)
         write_picture(self.folder / "comparison.png", comparison_sheet(self.person, comparisons))
         finetuned = avatars["finetuned"].report
         kept = {name: finetuned[name] for name in ("seconds", "sound", "reasons", "diagnostics") if name in finetuned}
         return {**result, **kept, "known_cameras": self.photo_set.known_cameras}
 
-    def _fit(self, photos: Sequence[Path], steps_done: Callable[[int], None]) -> dict[str, Avatar]:
+    def _fit(self, photos: Sequence[Path], prior: Prior, steps_done: Callable[[int], None]) -> dict[str, Avatar]:
         recipe = self.settings.fitting
         before = {"inversion": 0, "fine-tuning": recipe.inversion.steps}
         out = self.folder / "avatar"
@@ -117,7 +145,7 @@ class Case:
         def run(recipe: FitRecipe, out: Path, offset: int, inversion_from: Path | None) -> Avatar:
             return fit(
                 photos,
-                self.prior,
+                prior,
                 recipe,
                 out,
                 cameras=self.folder / "photos" / CAMERAS if self.photo_set.known_cameras else None,
@@ -128,7 +156,7 @@ class Case:
         avatar = run(recipe, out, 0, None)
         without = run(without_locality(recipe), self.folder / "avatar_without_lr", recipe.finetune.steps, out)
         return {
-            "inversion_only": inverted_avatar(avatar, self.prior.folder),
+            "inversion_only": inverted_avatar(avatar, prior.folder),
             "finetuned": avatar,
             "finetuned_without_lr": without,
         }

@@ -65,9 +65,10 @@ class DemoSettings:
         }
 
 
-DEMO_FITTING = ("finetune.steps=250",)
-"""A demo makes eight fine-tunings; with the 500 steps of a single fit they would take as long as the training."""
-QUICK_FITTING = ("inversion.steps=24", "finetune.steps=24")
+DEMO_FITTING = ("finetune.steps=250", "threads=1")
+"""A demo makes eight fine-tunings, two at a time; with the 500 steps of a single fit they would take as long as the
+training."""
+QUICK_FITTING = ("inversion.steps=24", "finetune.steps=24", "threads=1")
 
 QUICK_EVALUATION = EvaluationConfig(
     training_view=4,
