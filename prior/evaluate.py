@@ -35,6 +35,7 @@ def evaluate(
     config: EvaluationConfig | None = None,
     shards: Path | None = None,
     processes: int = 2,
+    truth_folder: Path | None = None,
     make_stage: StageMaker = light_stage,
 ) -> dict[str, Any]:
     """Compare a run's model with clean renderings of the same scenes.
@@ -49,6 +50,7 @@ def evaluate(
         config: how many pictures.
         shards: the run's training data, where they have moved.
         processes: that render truth; 0 renders in this one.
+        truth_folder: keeps the truth, for runs that are compared; None is ``truth/`` of the run folder.
         make_stage: how the truth is rendered.
 
     Raises:
@@ -62,7 +64,10 @@ def evaluate(
     stage = make_stage(run.shards.info)
     shots = plan_shots(run, stage, config)
     report = progress or (lambda done, total: None)
-    truths = _truths(run, shots, config, processes, make_stage, lambda done, total: report(done, 2 * total))
+    store = TruthStore(
+        truth_folder or run.folder / "truth", run.shards.info, make_stage, samples=config.samples, processes=processes
+    )
+    truths = store.get([shot.truth for shot in shots], lambda done, total: report(done, 2 * total))
     answerer = Answerer(run)
     comparisons = []
     for shot, truth in zip(shots, truths, strict=True):
@@ -103,24 +108,6 @@ def summary(run: TrainedRun, comparisons: Sequence[Comparison], tones: dict[str,
     height, width = comparisons[0].truth.shape[-2:]
     result["model"] = {"step": run.step, "primitives": run.model.config.primitives, "width": width, "height": height}
     return result
-
-
-def _truths(
-    run: TrainedRun,
-    shots: Sequence[Shot],
-    config: EvaluationConfig,
-    processes: int,
-    make_stage: StageMaker,
-    progress: Progress,
-) -> list[RenderedImage]:
-    store = TruthStore(
-        run.folder / "truth",
-        run.shards.info,
-        make_stage,
-        samples=config.samples,
-        processes=processes,
-    )
-    return store.get([shot.truth for shot in shots], progress)
 
 
 def _pictures(answers: Answers) -> dict[str, torch.Tensor]:

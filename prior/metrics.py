@@ -1,6 +1,9 @@
 """Image metrics inside the head mask, after display encoding."""
 
 import math
+import statistics
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -51,3 +54,15 @@ def rotation_angle(a: Float[Tensor, "*B 3 3"], b: Float[Tensor, "*B 3 3"]) -> Fl
     """Angle between rotations, radians."""
     cosine = ((a.transpose(-1, -2) @ b).diagonal(dim1=-2, dim2=-1).sum(-1) - 1.0) / 2.0
     return torch.acos(cosine.clamp(-1.0, 1.0))
+
+
+def mean_of(values: Sequence[Any]) -> Any:
+    """The mean of every number in nested dictionaries; what is no number, or is not in all, is left out."""
+    first = values[0]
+    if isinstance(first, dict):
+        common = [key for key in first if all(key in value for value in values)]
+        means = {key: mean_of([value[key] for value in values]) for key in common}
+        return {key: mean for key, mean in means.items() if mean is not None}
+    if isinstance(first, (int, float)) and not isinstance(first, bool):
+        return statistics.fmean(values)
+    return None

@@ -40,6 +40,8 @@ class VRMMConfig:
         thickness: half size of a primitive along the normal, metres.
         detach: stop gradients through concatenated feature maps (off only as the paper's ablation).
         concatenate: share feature maps between transform, opacity and appearance at all (off as an ablation).
+        linear_light: the light branch has no biases and activations, so that colour is exactly linear in the light
+            (off as an ablation).
     """
 
     primitives: int = 256
@@ -54,6 +56,7 @@ class VRMMConfig:
     thickness: float = 0.012
     detach: bool = True
     concatenate: bool = True
+    linear_light: bool = True
 
     def __post_init__(self) -> None:
         grid = math.isqrt(self.primitives)
@@ -163,6 +166,7 @@ class VRMM(nn.Module):
             to_opacity,
             COUNT,
             config.texel_voxels,
+            linear=config.linear_light,
         )
 
     def encode(self, images: Float[Tensor, "B V 3 H W"], masks: Float[Tensor, "B V 1 H W"]) -> Encoding:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from datasets.errors import VrmmError
 
-LAUNCHABLE = ("train", "evaluate", "fit")
+LAUNCHABLE = ("train", "evaluate", "ablate", "fit")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -49,26 +49,34 @@ class Command:
             if not word.startswith("-") and (not last.startswith("--") or "=" in last)
         ]
 
-    def option(self, name: str) -> str | None:
-        """The value of ``--name value`` or ``--name=value``, the last one given."""
-        value = None
+    def options(self, name: str) -> list[str]:
+        """The values of every ``--name value`` and ``--name=value``."""
+        values = []
         for index, word in enumerate(self.arguments):
             if word == f"--{name}" and index + 1 < len(self.arguments):
-                value = self.arguments[index + 1]
+                values.append(self.arguments[index + 1])
             elif word.startswith(f"--{name}="):
-                value = word.partition("=")[2]
-        return value
+                values.append(word.partition("=")[2])
+        return values
+
+    def option(self, name: str) -> str | None:
+        """The last value of ``--name``."""
+        values = self.options(name)
+        return values[-1] if values else None
 
     @property
     def out(self) -> Path:
         """The folder that this command writes."""
         given = self.option("out")
-        if given is not None:
-            return Path(given)
+        if given is None:
+            return self._default_out()
+        return Path(given) / (self.option("only") or "") if self.name == "ablate" else Path(given)
+
+    def _default_out(self) -> Path:
         if not self.positional:
             raise VrmmError(f"{self.name} needs its arguments, see vrmm {self.name} --help")
-        if self.name == "fit":
-            raise VrmmError("fit needs --out AVATAR")
+        if self.name in ("fit", "ablate"):
+            raise VrmmError(f"{self.name} needs --out FOLDER")
         first = Path(self.positional[0])
         return first if self.name == "evaluate" else Path("runs") / first.stem
 
@@ -85,20 +93,23 @@ class Command:
         Raises:
             VrmmError: a bad recipe, a batch that cannot be split, or inputs that are not there.
         """
-        if self.name != "train":
-            self._check_single(tasks)
-            return
+        if self.name in ("evaluate", "fit"):
+            self._check_inputs()
+        else:
+            self._check_recipe(tasks)
+        if self.name != "train" and tasks != 1:
+            raise VrmmError(f"{self.name} runs as one process; launch it with nodes=1 tasks_per_node=1, not {tasks}")
+
+    def _check_recipe(self, tasks: int) -> None:
         from datasets.config import load_config
         from prior.recipe import TrainRecipe
 
         recipe = load_config(TrainRecipe, self.positional[0] if self.positional else None, self.overrides)
-        recipe.check_ranks(tasks)
+        recipe.check_ranks(tasks if self.name == "train" else recipe.trainer.ranks)
         if "://" not in str(recipe.loader.shards) and not Path(recipe.loader.shards).is_dir():
             raise VrmmError(f"loader.shards={recipe.loader.shards} does not exist")
 
-    def _check_single(self, tasks: int) -> None:
-        if tasks != 1:
-            raise VrmmError(f"{self.name} runs as one process; launch it with nodes=1 tasks_per_node=1, not {tasks}")
+    def _check_inputs(self) -> None:
         needed = self.positional if self.name == "fit" else [str(self.out)]
         if self.name == "fit":
             needed = [*needed, self.option("prior") or "--prior RUN"]

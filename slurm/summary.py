@@ -98,11 +98,13 @@ def reached(command: Command) -> dict[str, float]:
     """The last metrics of a training, or the result of a fit or an evaluation."""
     if command.name == "train":
         rows = read_metrics(command.out)
-        return {name: value for name, value in rows[-1].items() if name in ("step", "total")} if rows else {}
+        return {name: float(rows[-1][name]) for name in ("step", "total")} if rows else {}
     if command.name == "fit":
         path = command.out / "fit.json"
         return _numbers(read_json(path, "a fit")["input"]["finetuned"]) if path.exists() else {}
-    path = command.out / "evaluation.json"
+    path = command.out / (
+        "ablation.json" if command.name == "ablate" and not command.option("only") else "evaluation.json"
+    )
     if not path.exists():
         return {}
     result = read_json(path, "an evaluation")
@@ -110,4 +112,4 @@ def reached(command: Command) -> dict[str, float]:
 
 
 def _numbers(row: dict[str, Any]) -> dict[str, float]:
-    return {name: row[name] for name in ("mae255", "psnr") if name in row}
+    return {name: float(row[name]) for name in ("mae255", "psnr") if name in row}

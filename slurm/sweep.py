@@ -30,8 +30,8 @@ def sweep_elements(command: Command, sweeps: Sequence[str]) -> list[Element]:
     Raises:
         VrmmError: a sweep that is not of that form, a key given twice, or a command other than train or fit.
     """
-    if command.name == "evaluate":
-        raise VrmmError("evaluate has no recipe; sweep train or fit")
+    if command.name not in ("train", "fit"):
+        raise VrmmError(f"{command.name} cannot be swept; sweep train or fit")
     axes = [_values(sweep) for sweep in sweeps]
     keys = [key for key, _ in axes]
     for key in keys:
@@ -74,6 +74,23 @@ def list_elements(command: Command, path: Path) -> list[Element]:
     if not elements:
         raise VrmmError(f"the list {path} is empty; write the photos of one person on each line")
     return _distinct(elements)
+
+
+def ablation_elements(command: Command) -> list[Element]:
+    """One element for every run of an ablation's table.
+
+    Raises:
+        VrmmError: another command, or an unknown variant.
+    """
+    from prior.ablation import VARIANTS, plan_ablation
+
+    if command.name != "ablate":
+        raise VrmmError(f"--array is for ablate; use --sweep or --list for {command.name}")
+    seeds = command.option("seeds") or "1"
+    if not seeds.isdigit() or seeds == "0":
+        raise VrmmError(f"--seeds {seeds} must be 1 or more")
+    runs = plan_ablation(command.options("variant") or list(VARIANTS), int(seeds))
+    return [Element(name=run.name, command=command.extended("--only", run.name)) for run in runs]
 
 
 def _values(sweep: str) -> tuple[str, list[str]]:

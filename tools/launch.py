@@ -19,6 +19,7 @@ def launch(
     list_file: Annotated[
         Path | None, typer.Option("--list", help="File with the photos of one person on each line, for fit.")
     ] = None,
+    array: Annotated[bool, typer.Option("--array", help="One job for every run of an ablation's table.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Only try whether it would run: a preflight job.")] = False,
 ) -> None:
     """Run a vrmm command on Slurm or in the background: vrmm launch CONFIG [key=value …] -- train RECIPE …
@@ -28,7 +29,7 @@ def launch(
     """
     from datasets.config import load_config
     from datasets.errors import VrmmError
-    from slurm.commands import LAUNCHABLE, Command
+    from slurm.commands import Command
     from slurm.config import LaunchConfig
     from slurm.submit import check_cluster
 
@@ -39,22 +40,23 @@ def launch(
     if check:
         _preflight(resources, given[start:])
         return
-    if sweep and list_file:
-        raise VrmmError("--sweep and --list are two kinds of array; give one of them")
-    elements = _elements(Command.parse(given[start:]), sweep or [], list_file)
+    if bool(sweep) + bool(list_file) + array > 1:
+        raise VrmmError("--sweep, --list and --array are three kinds of array; give one of them")
+    elements = _elements(Command.parse(given[start:]), sweep or [], list_file, array)
     for element in elements:
         element.command.check(resources.tasks)
-    assert all(element.command.name in LAUNCHABLE for element in elements)
     _submit(resources, elements)
 
 
-def _elements(command, sweep: list[str], list_file: Path | None):
-    from slurm.sweep import Element, list_elements, sweep_elements
+def _elements(command, sweep: list[str], list_file: Path | None, array: bool):
+    from slurm.sweep import Element, ablation_elements, list_elements, sweep_elements
 
     if sweep:
         return sweep_elements(command, sweep)
     if list_file is not None:
         return list_elements(command, list_file)
+    if array:
+        return ablation_elements(command)
     return [Element(name=command.name, command=command)]
 
 

@@ -38,9 +38,10 @@ COMMANDS = (
     Command(name="shards", target="tools.shards:app", help="Build, verify and describe the shards of a capture."),
     Command(name="train", target="tools.train:train", help="Train the head model from a recipe."),
     Command(name="evaluate", target="tools.evaluate:evaluate", help="Compare a trained model with rendered truth."),
+    Command(name="ablate", target="tools.ablate:ablate", help="Train and compare variants of the model."),
     Command(name="fit", target="tools.fit:fit", help="Turn one or more images of a person into an avatar."),
     Command(name="report", target="tools.report:report", help="Write the report page of a demo folder."),
-    Command(name="launch", target="tools.launch:launch", help="Run train, evaluate, fit or sweeps on Slurm."),
+    Command(name="launch", target="tools.launch:launch", help="Run train, evaluate, ablate, fit or sweeps on Slurm."),
     Command(name="jobs", target="tools.jobs:app", help="List, follow, cancel and resume what was launched."),
     Command(name="doctor", target="tools.doctor:doctor", help="Check this machine and say what to mend."),
 )

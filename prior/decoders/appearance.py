@@ -29,8 +29,13 @@ class AppearanceDecoder(nn.Module):
         extra: Sequence[int],
         lobes: int,
         texel_voxels: int,
+        *,
+        linear: bool = True,
     ) -> None:
-        """``lobes`` gathered lights a texel (``prior.lobes``), ``texel_voxels`` voxels under one of the last level."""
+        """``lobes`` gathered lights a texel (``prior.lobes``), ``texel_voxels`` voxels under one of the last level.
+
+        ``linear`` off puts an activation behind every level of the light branch (an ablation).
+        """
         super().__init__()
         levels = len(channels)
         resolutions = [CodeStem.RESOLUTION * 2**i for i in range(levels)]
@@ -44,6 +49,7 @@ class AppearanceDecoder(nn.Module):
             LinearUpBlock(light_channels[i], light_channels[i + 1]) for i in range(levels - 1)
         )
         self.lobe_maps = nn.ModuleList(Pointwise(lobes, light_channels[i], bias=False) for i in range(levels))
+        self.activation = nn.Identity() if linear else nn.LeakyReLU(0.2)
         self.gates = nn.ModuleList(Pointwise(channels[i], light_channels[i]) for i in range(levels))
         for gate in self.gates:
             nn.init.ones_(gate.bias)  # type: ignore[arg-type]
@@ -72,6 +78,7 @@ class AppearanceDecoder(nn.Module):
         for level, block in enumerate(self.light_blocks):
             gated = response.unflatten(0, (batch, 3)) * self.gates[level](features[level])[:, None]
             response = block(gated.flatten(0, 1)) + self.lobe_maps[level + 1](lobes[level + 1].flatten(0, 1))
+            response = self.activation(response)
         return response.unflatten(0, (batch, 3))
 
     def gate(

@@ -40,6 +40,15 @@ def test_image_is_exactly_linear_in_the_light():
     assert together.abs().max() > 1e-3
 
 
+def test_without_the_linear_light_branch_colour_is_not_linear():
+    model = small_model(linear_light=False)
+    light = torch.rand(1, SMALL.light_directions, 3, generator=torch.Generator().manual_seed(3))
+    light[:, ::2] = 0.0
+    other = 1.0 - light
+    apart = image_under(model, light) + image_under(model, other)
+    assert (image_under(model, light + other) - apart).abs().max() > 1e-3 * apart.abs().max()
+
+
 def test_no_light_is_black_and_red_light_gives_red_alone():
     model = small_model()
     dark = torch.zeros(1, SMALL.light_directions, 3)

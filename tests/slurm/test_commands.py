@@ -29,8 +29,8 @@ def test_where_a_command_writes() -> None:
     ("words", "message"),
     [
         ([], "nothing to launch"),
-        (["doctor"], "doctor cannot be launched; these can: train, evaluate, fit"),
-        (["fit", "a.png"], "fit needs --out AVATAR"),
+        (["doctor"], "doctor cannot be launched; these can: train, evaluate, ablate, fit"),
+        (["fit", "a.png"], "fit needs --out FOLDER"),
         (["train"], "train needs its arguments"),
     ],
 )

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from datasets.errors import VrmmError
 from slurm.commands import Command
-from slurm.sweep import list_elements, sweep_elements
+from slurm.sweep import ablation_elements, list_elements, sweep_elements
 
 TRAIN = Command.parse(["train", "a.yaml", "--out", "runs/s"])
 KEYS = st.lists(st.sampled_from("abcdef"), min_size=1, max_size=3, unique=True)
@@ -50,7 +50,7 @@ def test_sweeps_that_are_none(sweeps: list[str], message: str) -> None:
 
 
 def test_evaluate_cannot_be_swept() -> None:
-    with pytest.raises(VrmmError, match="no recipe"):
+    with pytest.raises(VrmmError, match="evaluate cannot be swept"):
         sweep_elements(Command.parse(["evaluate", "runs/a"]), ["a=1"])
 
 
@@ -84,3 +84,17 @@ def test_lists_that_are_none(tmp_path: Path) -> None:
         list_elements(fit, path)
     with pytest.raises(VrmmError, match="not for train"):
         list_elements(TRAIN, path)
+
+
+def test_one_job_for_every_run_of_an_ablation() -> None:
+    command = Command.parse(
+        ["ablate", "a.yaml", "--seeds", "3", "--variant", "full", "--variant=without_kl", "--out", "r"]
+    )
+    elements = ablation_elements(command)
+    assert [element.name for element in elements] == ["full_0", "without_kl_0", "full_1", "full_2"]
+    assert [element.command.out for element in elements] == [Path("r") / element.name for element in elements]
+    assert len(ablation_elements(Command.parse(["ablate", "a.yaml", "--out", "r"]))) == 6
+    with pytest.raises(VrmmError, match="no variant without_luck"):
+        ablation_elements(command.extended("--variant", "without_luck"))
+    with pytest.raises(VrmmError, match="--array is for ablate"):
+        ablation_elements(TRAIN)

@@ -46,7 +46,7 @@ def fit_in_processes(jobs: Sequence[FitJob], processes: int, steps: int, progres
         VrmmError: what a fit raises, or a process that died.
     """
     context = multiprocessing.get_context("spawn")
-    done = context.Array(ctypes.c_long, len(jobs))
+    done: Any = context.Array(ctypes.c_long, len(jobs))
     stop = context.Value(ctypes.c_bool, False)
     numbers = {job.key: index for index, job in enumerate(jobs)}
     make = functools.partial(_make_worker, done, stop, numbers, steps)

@@ -17,6 +17,7 @@ from fitting.inputs import CAMERAS, prepare_inputs, subject_frames
 from fitting.recipe import FinetuneConfig, FitRecipe
 from fitting.truth import Category, FitComparison, FittedSubject, FitTruthConfig, evaluate_fit
 from prior.evaluation.run import TrainedRun, load_run
+from prior.metrics import mean_of
 from prior.pictures import Strip, draw_sheet, error_picture, to_picture, write_picture
 from tools.demo.fit_pool import fit_in_processes
 from tools.demo.settings import DemoSettings
@@ -202,10 +203,3 @@ def _strip(comparison: FitComparison) -> Strip:
         ],
         caption=f"{comparison.shot.category.value.replace('_', ' ')}, {comparison.shot.camera.name}: {numbers} dB",
     )
-
-
-def mean_of(values: Sequence[Any]) -> Any:
-    """The mean of every number in equally built nested dictionaries."""
-    if isinstance(values[0], dict):
-        return {key: mean_of([value[key] for value in values]) for key in values[0]}
-    return sum(values) / len(values)
