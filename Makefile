@@ -68,7 +68,7 @@ test: setup ## All checks: style, layers, types, unit and integration tests
 
 pytest: setup ## Only the tests, for example make pytest ARGS='tests/prior -k light'
 	@echo "vrmm test: running the tests"
-	@$(RUN) -m pytest -n 2 --dist loadgroup $(ARGS)
+	@$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: setup ## Style (ruff) and import direction (import-linter)
 	@echo "vrmm test: checking the style"

@@ -1,4 +1,4 @@
-"""Settings of every test: one thread, shapes checked at run time, integration tests in one queue."""
+"""Settings of every test: one thread, shapes checked at run time, integration tests first."""
 
 import os
 
@@ -18,14 +18,9 @@ import pytest
 INTEGRATION = Path(__file__).parent / "integration"
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what lies under tests/integration, run it first, and in one worker so that it never competes with itself.
-
-    Tests of Slurm mostly wait for Slurm; they run beside the others.
-    """
+    """Mark what lies under tests/integration and run it first: its files take longest."""
     for item in items:
         if item.path.is_relative_to(INTEGRATION):
             item.add_marker(pytest.mark.integration)
-            item.add_marker(pytest.mark.xdist_group("slurm" if "slurm" in item.path.name else "integration"))
     items.sort(key=lambda item: not item.path.is_relative_to(INTEGRATION))
