@@ -1,4 +1,4 @@
-"""The one exception a user is meant to read."""
+"""The exceptions that a user is meant to read."""
 
 
 class VrmmError(Exception):
@@ -6,3 +6,7 @@ class VrmmError(Exception):
 
     The command line prints the message without a traceback and exits with status 1.
     """
+
+
+class NonFiniteError(VrmmError):
+    """NaN or infinity where numbers must be finite; a training adds which samples it met."""

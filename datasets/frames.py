@@ -2,6 +2,7 @@
 
 import io
 import json
+import threading
 import zipfile
 from collections.abc import Mapping
 from typing import Any
@@ -13,6 +14,9 @@ from datasets.errors import VrmmError
 
 META = "meta.json"
 LIGHT = "light.npz"
+
+_PARSING = threading.Lock()
+"""numpy parses array headers with ``ast``, which loses count when two threads do so at once (CPython before 3.12)."""
 
 
 def frame_members(frame: Frame) -> dict[str, bytes]:
@@ -61,7 +65,7 @@ def frame_from_members(members: Mapping[str, bytes], origin: str = "a sample") -
 
 
 def _read_light(data: bytes) -> Light:
-    with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+    with _PARSING, np.load(io.BytesIO(data), allow_pickle=False) as arrays:
         positions, irradiance = arrays["positions"], arrays["irradiance"]
     if positions.ndim != 2 or positions.shape[1] != 3 or irradiance.shape != positions.shape:
         raise ValueError(f"lamp arrays of shapes {positions.shape} and {irradiance.shape}")

@@ -18,9 +18,9 @@ from datasets.errors import VrmmError
 from datasets.files import atomic_write_bytes, atomic_write_json, fsync_directory, read_json, sha256_of
 from fitting.state import Solution
 from prior.cameras import CameraBatch
-from prior.checkpoint import load_weights, save_weights
 from prior.render import RenderConfig, Rendering, render_head
 from prior.vrmm import VRMM
+from prior.weights import load_weights, save_weights
 
 FORMAT, FORMAT_VERSION = "vrmm.avatar", 1
 DESCRIPTION, IDENTITY, REPORT, INVERSION = "avatar.json", "identity.npz", "fit.json", "inversion.npz"

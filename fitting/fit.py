@@ -23,10 +23,10 @@ from fitting.recipe import FitRecipe
 from fitting.rendering import render_solution
 from fitting.resume import fit_key, inversion_key, load_inversion, save_inversion, working_folder
 from fitting.views import Views, stack_photos
-from prior.checkpoint import load_weights
 from prior.render import RenderConfig
 from prior.runfolder import RunLock, library_versions
 from prior.vrmm import VRMM
+from prior.weights import load_weights
 
 CURVE_POINTS = 100
 """Most values of a loss curve that fit.json holds."""

@@ -1,154 +1,197 @@
-"""Checkpoints that are complete or absent, and plain weights that need no DeepSpeed."""
+"""Training checkpoints: complete or absent, whatever kills the writer; the newest whole one is found again."""
 
 import dataclasses
+import logging
 import os
 import shutil
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
 
-from datasets.config import from_dict
 from datasets.errors import VrmmError
-from datasets.files import atomic_write_bytes, atomic_write_json, fsync_directory, read_json
-from prior.render import RenderConfig
-from prior.template import Template
-from prior.vrmm import VRMM, VRMMConfig
+from datasets.files import atomic_write_json, fsync_directory, read_json
 
-FORMAT_VERSION = 1
-POINTER = "latest.json"
+POINTER, BEST, FILES = "latest.json", "best.json", "files.json"
+UNIVERSAL = "_universal"
+LEAST_FREE_BYTES = 2**20
+
+_LOG = logging.getLogger(__name__)
 
 
-def save_checkpoint(engine: Any, folder: Path, step: int, keep: int) -> None:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Resume:
+    """Where a training continues.
+
+    Attributes:
+        folder: of the checkpoints.
+        tag: name of the checkpoint.
+        step: steps done.
+        universal: it was written by another number of ranks and is read in DeepSpeed's universal form.
+    """
+
+    folder: Path
+    tag: str
+    step: int
+    universal: bool
+
+
+def save_checkpoint(
+    engine: Any, folder: Path, step: int, keep: int, loss: float, more: Callable[[Path], None] | None = None
+) -> None:
     """Save the engine's state on every rank, then point ``latest.json`` at it.
 
     The pointer moves only after every rank has written and rank 0 has synced the files to disk, so that a kill
-    at any moment leaves the previous checkpoint in force. Older ones than the newest ``keep`` are removed.
+    at any moment leaves the previous checkpoint in force. The newest ``keep`` stay, and the one of the smallest
+    ``loss`` (``best.json``). ``more(folder of the checkpoint)`` lets rank 0 add files of its own.
+
+    Raises:
+        VrmmError: the disk is full; the previous checkpoint stays in force.
     """
     tag = f"step_{step:08d}"
     if engine.global_rank == 0:
         shutil.rmtree(folder / tag, ignore_errors=True)
     dist.barrier()
-    engine.save_checkpoint(str(folder), tag=tag, client_state={"step": step}, save_latest=False)
-    torch.save(torch.get_rng_state(), folder / tag / f"rng_{engine.global_rank:05d}.pt")
+    try:
+        engine.save_checkpoint(str(folder), tag=tag, client_state={"step": step}, save_latest=False)
+        torch.save(torch.get_rng_state(), folder / tag / f"rng_{engine.global_rank:05d}.pt")
+        if more is not None and engine.global_rank == 0:
+            more(folder / tag)
+    except (OSError, RuntimeError) as error:
+        raise _write_error(folder, tag, error) from error
     dist.barrier()
     if engine.global_rank == 0:
         _sync(folder / tag)
-        atomic_write_json(folder / POINTER, {"tag": tag, "step": step, "world_size": dist.get_world_size()})
-        for old in sorted(folder.glob("step_*"))[:-keep]:
-            shutil.rmtree(old, ignore_errors=True)
+        world_size = dist.get_world_size()
+        atomic_write_json(folder / POINTER, {"tag": tag, "step": step, "world_size": world_size})
+        _remember_best(folder, tag, step, loss)
+        _remove_old(folder, keep)
     dist.barrier()
 
 
-def load_checkpoint(engine: Any, folder: Path) -> int:
-    """Restore the newest complete checkpoint; returns its step, 0 where there is none.
+def find_resume(folder: Path, zero: int) -> Resume | None:
+    """The newest whole checkpoint, the same on every rank; torn ones are named in the log and passed over.
+
+    Under ZeRO the optimiser is split over the ranks. Where their number has changed, rank 0 first converts the
+    checkpoint to DeepSpeed's universal form.
 
     Raises:
-        VrmmError: the checkpoint was written by another number of ranks under ZeRO, or does not fit the model.
+        VrmmError: there were checkpoints and none of them is whole, or the conversion failed.
     """
-    if not (folder / POINTER).exists():
-        return 0
-    pointer = read_json(folder / POINTER, "a checkpoint pointer")
-    if pointer["world_size"] != dist.get_world_size() and engine.zero_optimization():
-        raise VrmmError(
-            f"{folder / pointer['tag']} was written by {pointer['world_size']} ranks with ZeRO; "
-            f"continue with the same number or convert it with deepspeed.checkpoint.ds_to_universal"
-        )
+    found: list[Any] = [None]
+    if dist.get_rank() == 0:
+        try:
+            found[0] = _find_resume(folder, zero)
+        except VrmmError as error:
+            found[0] = error
+    dist.broadcast_object_list(found)
+    if isinstance(found[0], VrmmError):
+        raise found[0]
+    return found[0]
+
+
+def load_checkpoint(engine: Any, resume: Resume) -> None:
+    """Restore weights, optimiser and this rank's random state.
+
+    Raises:
+        VrmmError: the checkpoint does not fit the model.
+    """
+    tag = resume.tag + UNIVERSAL if resume.universal else resume.tag
     try:
-        path, state = engine.load_checkpoint(str(folder), tag=pointer["tag"])
+        path, _ = engine.load_checkpoint(str(resume.folder), tag=tag)
     except (RuntimeError, OSError, KeyError) as error:
         first = str(error).strip().splitlines()[0]
-        raise VrmmError(f"{folder / pointer['tag']} does not fit this recipe: {first}") from error
+        raise VrmmError(f"{resume.folder / tag} does not fit this recipe: {first}") from error
     if path is None:
-        raise VrmmError(f"{folder / pointer['tag']} is missing though {POINTER} names it; remove {folder} to restart")
-    rng = folder / pointer["tag"] / f"rng_{engine.global_rank:05d}.pt"
+        raise VrmmError(f"{resume.folder / tag} cannot be read; remove {resume.folder} to start anew")
+    rng = resume.folder / resume.tag / f"rng_{engine.global_rank:05d}.pt"
     if rng.exists():
         torch.set_rng_state(torch.load(rng, weights_only=True))
-    return int(state["step"])
 
 
-def _sync(folder: Path) -> None:
-    for path in folder.rglob("*"):
-        if path.is_file():
-            descriptor = os.open(path, os.O_RDONLY)
-            os.fsync(descriptor)
-            os.close(descriptor)
-    fsync_directory(folder)
-    fsync_directory(folder.parent)
+def _find_resume(folder: Path, zero: int) -> Resume | None:
+    if not (folder / POINTER).exists():
+        return None
+    newest = read_json(folder / POINTER, "a checkpoint pointer")
+    tags = sorted(path.name for path in folder.glob("step_*") if not path.name.endswith(UNIVERSAL))
+    for tag in reversed([tag for tag in tags if tag <= newest["tag"]] or [newest["tag"]]):
+        damage = _damage(folder / tag)
+        if damage:
+            _LOG.warning("checkpoint %s is torn (%s); an older one is used", folder / tag, damage)
+            continue
+        world_size = read_json(folder / tag / FILES, "a list of files")["world_size"]
+        universal = bool(zero) and world_size != dist.get_world_size()
+        if universal:
+            _convert(folder, tag)
+        return Resume(folder=folder, tag=tag, step=int(tag.removeprefix("step_")), universal=universal)
+    raise VrmmError(f"no checkpoint in {folder} is whole; remove the folder to start anew")
 
 
-def save_weights(model: VRMM, rendering: RenderConfig, folder: Path, **facts: Any) -> None:
-    """Write ``weights.safetensors`` and ``model.json``: all that is needed to render, without DeepSpeed.
-
-    ``facts`` are kept in model.json (for example the step, and where the training data lie).
-    """
-    tensors = {
-        name: value.detach().float().contiguous() if value.is_floating_point() else value.contiguous()
-        for name, value in model.state_dict().items()
-    }
-    description = {
-        "format": "vrmm.model",
-        "version": FORMAT_VERSION,
-        **model.description(),
-        "template_vertices": model.mesh_decoder.template.shape[0],
-        "template_faces": model.template_faces.shape[0],
-        "render": dataclasses.asdict(rendering),
-        **facts,
-    }
-    atomic_write_bytes(folder / "weights.safetensors", save(tensors))
-    atomic_write_json(folder / "model.json", description)
+def _damage(checkpoint: Path) -> str:
+    """What is wrong with a checkpoint, empty where nothing is."""
+    if not (checkpoint / FILES).exists():
+        return f"{FILES} is missing"
+    for name, size in read_json(checkpoint / FILES, "a list of files")["sizes"].items():
+        path = checkpoint / name
+        if not path.exists():
+            return f"{name} is missing"
+        if path.stat().st_size != size:
+            return f"{name} has {path.stat().st_size} bytes instead of {size}"
+    return ""
 
 
-def load_weights(folder: Path, what: str = "a run folder") -> tuple[VRMM, RenderConfig, dict[str, Any]]:
-    """The model, its render settings and model.json of a folder written by ``save_weights``.
-
-    Raises:
-        VrmmError: the folder is none, of another version, or its weights do not fit (the differences are named).
-    """
-    path = Path(folder) / "model.json"
-    if not path.exists():
-        raise VrmmError(f"{folder} is not {what}: there is no model.json in it")
-    description = read_json(path, "a model description")
-    if description.get("format") != "vrmm.model" or description.get("version") != FORMAT_VERSION:
-        raise VrmmError(f"{path} is of version {description.get('version')}; this vrmm reads {FORMAT_VERSION}")
-    config = from_dict(VRMMConfig, description["config"], str(path))
-    rendering = from_dict(RenderConfig, description["render"], str(path))
-    try:
-        tensors = load_file(Path(folder) / "weights.safetensors")
-    except (OSError, SafetensorError) as error:
-        raise VrmmError(f"{folder}/weights.safetensors cannot be read: {error}") from error
-    model = VRMM(config, _blank_template(tensors), tuple(description["subjects"]))
-    load_strictly(model, tensors, f"{folder}/weights.safetensors")
-    return model.eval(), rendering, description
+def _convert(folder: Path, tag: str) -> None:
+    target = folder / (tag + UNIVERSAL)
+    shutil.rmtree(target, ignore_errors=True)
+    command = [sys.executable, "-m", "deepspeed.checkpoint.ds_to_universal", "--inject_missing_state"]
+    folders = ["--input_folder", str(folder / tag), "--output_folder", str(target)]
+    workers = ["--num_extract_workers", "1", "--num_merge_workers", "1"]
+    found = subprocess.run([*command, *folders, *workers], capture_output=True, text=True)
+    if found.returncode:
+        last = (found.stderr.strip().splitlines() or ["no message"])[-1]
+        raise VrmmError(f"{folder / tag} cannot be converted for another number of ranks: {last}")
 
 
-def load_strictly(model: VRMM, tensors: dict[str, torch.Tensor], origin: str) -> None:
-    """``load_state_dict`` whose error lists the first differences in one line."""
-    own = model.state_dict()
-    differences = [f"{name} missing" for name in own if name not in tensors]
-    differences += [f"{name} unknown" for name in tensors if name not in own]
-    differences += [
-        f"{name} {tuple(tensors[name].shape)} instead of {tuple(own[name].shape)}"
-        for name in own
-        if name in tensors and tensors[name].shape != own[name].shape
-    ]
-    if differences:
-        shown = "; ".join(differences[:4]) + (f" and {len(differences) - 4} more" if len(differences) > 4 else "")
-        raise VrmmError(f"{origin} holds another architecture: {shown}")
-    model.load_state_dict(tensors)
+def _write_error(folder: Path, tag: str, error: Exception) -> Exception:
+    """torch reports a full disk as a RuntimeError about its writer."""
+    free = shutil.disk_usage(folder).free
+    if not isinstance(error, OSError) and "PytorchStreamWriter" not in str(error) and free > LEAST_FREE_BYTES:
+        return error
+    kept = read_json(folder / POINTER, "a checkpoint pointer")["tag"] if (folder / POINTER).exists() else "none"
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else "no space left"
+    return VrmmError(
+        f"cannot write {folder / tag}: {reason}; the last whole checkpoint is {kept}; free some space and run the "
+        "same command again"
+    )
 
 
-def _blank_template(tensors: dict[str, torch.Tensor]) -> Template:
-    """The template as the weights hold it; the buffers made from it are overwritten on loading."""
-    try:
-        return Template(
-            vertices=tensors["mesh_decoder.template"].numpy(),
-            uv=tensors["template_uv"].numpy(),
-            faces=tensors["template_faces"].numpy().astype("int32"),
-            landmarks=tensors["template_landmarks"].numpy(),
-        )
-    except KeyError as error:
-        raise VrmmError(f"the weights lack {error}; they are not those of a vrmm model") from error
+def _remember_best(folder: Path, tag: str, step: int, loss: float) -> None:
+    path = folder / BEST
+    best = read_json(path, "the best checkpoint")["loss"] if path.exists() else float("inf")
+    if loss <= best:
+        atomic_write_json(path, {"tag": tag, "step": step, "loss": loss})
+
+
+def _remove_old(folder: Path, keep: int) -> None:
+    best = read_json(folder / BEST, "the best checkpoint")["tag"]
+    tags = sorted(path.name for path in folder.glob("step_*"))
+    kept = {best, *[tag for tag in tags if not tag.endswith(UNIVERSAL)][-keep:]}
+    for tag in tags:
+        if tag not in kept:
+            shutil.rmtree(folder / tag, ignore_errors=True)
+
+
+def _sync(checkpoint: Path) -> None:
+    """Bring the files to disk, and write down how long they are."""
+    paths = sorted(path for path in checkpoint.rglob("*") if path.is_file())
+    for path in paths:
+        descriptor = os.open(path, os.O_RDONLY)
+        os.fsync(descriptor)
+        os.close(descriptor)
+    sizes = {str(path.relative_to(checkpoint)): path.stat().st_size for path in paths}
+    atomic_write_json(checkpoint / FILES, {"world_size": dist.get_world_size(), "sizes": sizes})
+    fsync_directory(checkpoint.parent)

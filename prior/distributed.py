@@ -72,8 +72,8 @@ def parameter_groups(module: nn.Module, model: VRMM, recipe: TrainRecipe) -> lis
     ]
 
 
-def initialize_engine(objective: nn.Module, recipe: TrainRecipe, ranks: Ranks) -> Any:
-    """A DeepSpeed engine around the objective, with gloo on CPUs and NCCL on GPUs."""
+def join_ranks() -> None:
+    """Make the process group of all ranks, with gloo on CPUs and NCCL on GPUs."""
     cuda = torch.cuda.is_available()
     if not cuda:
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
@@ -82,6 +82,12 @@ def initialize_engine(objective: nn.Module, recipe: TrainRecipe, ranks: Ranks) -
     # The shared-memory collective is compiled on first use (minutes); gloo does as well at this traffic.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     deepspeed.init_distributed(dist_backend="nccl" if cuda else "gloo", verbose=False)
+
+
+def initialize_engine(objective: nn.Module, recipe: TrainRecipe, ranks: Ranks, *, universal: bool = False) -> Any:
+    """A DeepSpeed engine around the objective; ``universal`` lets it read a universal checkpoint."""
+    import deepspeed
+
     groups = parameter_groups(objective, objective.model, recipe)  # type: ignore[arg-type]
     betas = (recipe.optimizer.betas[0], recipe.optimizer.betas[1])
     optimizer = torch.optim.AdamW(groups, lr=recipe.optimizer.lr, betas=betas, fused=True)
@@ -96,6 +102,7 @@ def initialize_engine(objective: nn.Module, recipe: TrainRecipe, ranks: Ranks) -
             "zero_optimization": {"stage": recipe.trainer.zero},
             "zero_allow_untested_optimizer": True,
             "steps_per_print": 10**9,
+            "checkpoint": {"load_universal": universal},
         },
         dist_init_required=False,
     )

@@ -24,7 +24,8 @@ class LossConfig:
         l1: L1 on the square root of radiance.
         l2: squared difference of the same, which weighs large errors such as a mouth that should be open.
         alpha: L1 between alpha and mask.
-        perceptual: structural similarity at several scales (``structural``).
+        perceptual: structural similarity at several scales (``structural``), or VGG-19 where its weights are given.
+        vgg_weights: file with the weights of VGG-19 (``prior.perceptual``); empty uses structural similarity.
         kl: KL divergence of the expression code.
         volume: volume of the primitives (MVP's prior).
         scale: eq. 11 over the ``shortest`` shortest sides.
@@ -45,6 +46,7 @@ class LossConfig:
     l2: float = 0.0
     alpha: float = 0.5
     perceptual: float = 0.1
+    vgg_weights: str = ""
     kl: float = 3e-5
     volume: float = 2e-3
     scale: float = 1e-4
@@ -60,7 +62,7 @@ class LossConfig:
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            if getattr(self, field.name) < 0:
+            if field.name != "vgg_weights" and getattr(self, field.name) < 0:
                 raise VrmmError(f"losses.{field.name}={getattr(self, field.name)} is negative; weights are 0 or more")
         if min(self.consistency_every, self.consistency_stride, self.shortest) < 1:
             raise VrmmError("losses.consistency_every, losses.consistency_stride and losses.shortest must be 1 or more")

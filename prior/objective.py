@@ -1,16 +1,21 @@
 """The training objective L_total = L_img + L_reg + L_exp (eq. 9) of one batch."""
 
 import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from datasets.batch import FrameBatch
 from prior import losses
 from prior.cameras import CameraBatch
 from prior.encoders import Encoding
 from prior.losses import LossConfig
+from prior.perceptual import VGGDistance
 from prior.render import RenderConfig, Rendering, render_primitives, view_directions
 from prior.vrmm import VRMM, Geometry
 
@@ -25,11 +30,17 @@ def sample_generators(seed: int, step: int, keys: list[str]) -> list[torch.Gener
 
 
 class Objective(nn.Module):
-    """Encode, decode, render and compare; returns every term's weighted sum under ``total`` and each by name."""
+    """Encode, decode, render and compare; returns every term's weighted sum under ``total`` and each by name.
 
-    def __init__(self, model: VRMM, weights: LossConfig, rendering: RenderConfig) -> None:
+    With ``recompute`` the decoders' activations are not kept but computed again in the backward pass: less memory
+    for about a third more time.
+    """
+
+    def __init__(self, model: VRMM, weights: LossConfig, rendering: RenderConfig, *, recompute: bool = False) -> None:
         super().__init__()
-        self.model, self.weights, self.rendering = model, weights, rendering
+        self.model, self.weights, self.rendering, self.recompute = model, weights, rendering, recompute
+        # In a tuple, so that it is no part of the state that is optimised and saved.
+        self._vgg = (VGGDistance(Path(weights.vgg_weights)),) if weights.vgg_weights else ()
 
     def forward(
         self, batch: FrameBatch, generators: list[torch.Generator], with_consistency: bool, progress: float = 1.0
@@ -46,10 +57,10 @@ class Objective(nn.Module):
         z_e = encoding.sample(self._noise(encoding.mean.shape[1], generators, encoding.mean))
         z_id = self.model.identity_code(batch.subject)
         light = self._light(batch, encoding.rotation)
-        geometry = self.model.decode_geometry(z_id, z_e)
+        geometry = self._decode(self.model.decode_geometry, z_id, z_e)
         cameras = _target_cameras(batch)
         directions = view_directions(cameras, encoding.rotation.detach(), encoding.translation.detach())
-        voxels = self.model.decode_color(geometry, directions, light)
+        voxels = self._decode(self.model.decode_color, geometry, directions, light)
         rendering = render_primitives(
             geometry.placement, voxels, encoding.rotation, encoding.translation, cameras, self.rendering
         )
@@ -60,6 +71,9 @@ class Objective(nn.Module):
             terms |= consistency
             terms["negative"] = terms["negative"] + losses.negative_radiance(other.image.flatten(0, 1)).mean()
         return self._weighted(terms, progress)
+
+    def _decode(self, decoder: Callable[..., Any], *inputs: Any) -> Any:
+        return checkpoint(decoder, *inputs, use_reentrant=False) if self.recompute else decoder(*inputs)
 
     def _noise(self, length: int, generators: list[torch.Generator], like: Tensor) -> Tensor:
         return torch.stack([torch.randn(length, generator=g) for g in generators]).to(like)
@@ -80,7 +94,8 @@ class Objective(nn.Module):
         if self.weights.l2 > 0:
             terms["l2"] = losses.squared(toned, toned_target).mean()
         if self.weights.perceptual > 0:
-            terms["perceptual"] = losses.structural(toned, toned_target).mean()
+            distance = self._vgg[0].to(image.device) if self._vgg else losses.structural
+            terms["perceptual"] = distance(toned, toned_target).mean()
         return terms
 
     def _regularizers(self, encoding: Encoding, geometry: Geometry, z_id: Tensor) -> dict[str, Tensor]:
@@ -141,8 +156,9 @@ class Objective(nn.Module):
     def _render(
         self, z_id: Tensor, z_e: Tensor, light: Tensor, rotation: Tensor, translation: Tensor, cameras: CameraBatch
     ) -> Rendering:
-        geometry = self.model.decode_geometry(z_id, z_e)
-        voxels = self.model.decode_color(geometry, view_directions(cameras, rotation, translation), light)
+        geometry = self._decode(self.model.decode_geometry, z_id, z_e)
+        directions = view_directions(cameras, rotation, translation)
+        voxels = self._decode(self.model.decode_color, geometry, directions, light)
         return render_primitives(geometry.placement, voxels, rotation, translation, cameras, self.rendering)
 
     def _weighted(self, terms: dict[str, Tensor], progress: float) -> dict[str, Tensor]:

@@ -1,6 +1,7 @@
 """The training recipe: what ``configs/prior/*.yaml`` hold."""
 
 import dataclasses
+import enum
 import math
 
 from datasets.errors import VrmmError
@@ -22,6 +23,7 @@ class OptimizerConfig:
         warmup: steps of linear warm-up.
         final: last rate as a share of the peak.
         clip: largest norm of the gradient.
+        ema: decay of the moving average of the weights that a run leaves; 0 leaves the last step's.
     """
 
     lr: float = 3e-3
@@ -31,6 +33,11 @@ class OptimizerConfig:
     warmup: int = 100
     final: float = 0.03
     clip: float = 1.0
+    ema: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.ema < 1.0:
+            raise VrmmError(f"optimizer.ema={self.ema} must lie in [0, 1)")
 
     def rate(self, step: int, steps: int) -> float:
         """Learning rate of the networks for a step of ``steps``."""
@@ -38,6 +45,13 @@ class OptimizerConfig:
             return self.lr * (step + 1) / self.warmup
         progress = min(1.0, (step - self.warmup) / max(1, steps - self.warmup))
         return self.lr * (self.final + (1.0 - self.final) * 0.5 * (1.0 + math.cos(math.pi * progress)))
+
+
+class Precision(enum.Enum):
+    """In what the convolutions compute."""
+
+    fp32 = "fp32"
+    bf16 = "bf16"
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -49,8 +63,10 @@ class TrainerConfig:
         ranks: processes that ``vrmm train`` starts itself when no launcher has set RANK.
         threads: CPU threads of a rank.
         zero: DeepSpeed ZeRO stage 0, 1 or 2.
+        precision: ``fp32``, or ``bf16`` for convolutions in bfloat16 (weights and all else stay float32).
+        recompute: compute the decoders' activations again in the backward pass instead of keeping them.
         accumulation: micro-batches a step.
-        checkpoint_every, keep_checkpoints: steps between checkpoints, and how many of the newest stay.
+        checkpoint_every, keep_checkpoints: steps between checkpoints, and how many of the newest stay beside the best.
         preview_every: steps between preview sheets.
         log_every: steps between lines of metrics.
     """
@@ -59,6 +75,8 @@ class TrainerConfig:
     ranks: int = 1
     threads: int = 2
     zero: int = 0
+    precision: Precision = Precision.fp32
+    recompute: bool = False
     accumulation: int = 1
     checkpoint_every: int = 500
     keep_checkpoints: int = 2

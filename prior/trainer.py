@@ -15,22 +15,24 @@ import torch.distributed as dist
 
 from datasets.batch import FrameBatch
 from datasets.config import to_yaml
-from datasets.errors import VrmmError
+from datasets.errors import NonFiniteError, VrmmError
 from datasets.files import atomic_write_json
 from datasets.lightstage.heads import load_head_model
 from datasets.loader import FrameLoader
 from datasets.shards import DamageError
 from datasets.views import read_frame, training_keys
-from prior.checkpoint import load_checkpoint, save_checkpoint, save_weights
+from prior.checkpoint import find_resume, load_checkpoint, save_checkpoint
 from prior.codebank import write_code_bank
-from prior.distributed import Ranks, initialize_engine
+from prior.distributed import Ranks, initialize_engine, join_ranks
+from prior.ema import WeightAverage
 from prior.encoders import MIN_IMAGE_SIZE
 from prior.objective import Objective, sample_generators
 from prior.preview import write_preview
-from prior.recipe import TrainRecipe
+from prior.recipe import Precision, TrainRecipe
 from prior.runfolder import MetricsLog, RunLock, describe_run, library_versions
 from prior.template import wrap_template
 from prior.vrmm import VRMM
+from prior.weights import save_weights
 
 ENCODER_FRAMES = 80
 """Training frames over which the encoders' first features are standardised."""
@@ -70,13 +72,21 @@ def _train(recipe: TrainRecipe, folder: Path, ranks: Ranks, progress: Progress |
     check_data(recipe, loader)
     model = build_model(recipe, loader.subjects)
     standardize_encoders(model, loader)
-    objective = Objective(model, recipe.losses, recipe.render)
-    engine = initialize_engine(objective, recipe, ranks)
-    step = load_checkpoint(engine, folder / "checkpoints")
-    run = TrainingRun(recipe=recipe, folder=folder, engine=engine, model=model, is_main=ranks.rank == 0)
-    if run.is_main:
+    model.autocast = recipe.trainer.precision is Precision.bf16
+    objective = Objective(model, recipe.losses, recipe.render, recompute=recipe.trainer.recompute)
+    join_ranks()
+    resume = find_resume(folder / "checkpoints", recipe.trainer.zero)
+    engine = initialize_engine(objective, recipe, ranks, universal=resume is not None and resume.universal)
+    is_main = ranks.rank == 0
+    average = WeightAverage(model, recipe.optimizer.ema) if is_main and recipe.optimizer.ema > 0 else None
+    if resume is not None:
+        load_checkpoint(engine, resume)
+        if average is not None:
+            average.load(resume.folder / resume.tag)
+    run = TrainingRun(recipe=recipe, folder=folder, engine=engine, model=model, is_main=is_main, average=average)
+    if is_main:
         describe_run(folder, to_yaml(recipe), library_versions())
-    run.loop(loader, step, progress)
+    run.loop(loader, 0 if resume is None else resume.step, progress)
 
 
 def check_data(recipe: TrainRecipe, loader: FrameLoader) -> None:
@@ -145,6 +155,7 @@ class TrainingRun:
     engine: Any
     model: VRMM
     is_main: bool
+    average: WeightAverage | None
 
     def loop(self, loader: FrameLoader, step: int, progress: Progress | None) -> None:
         """Run the remaining steps, then write the plain weights."""
@@ -158,7 +169,6 @@ class TrainingRun:
             terms = terms | self.step(batches, step)  # terms of eq. 13 stay from the last step that had them
             step += 1
             if step % trainer.log_every == 0 or step == steps:
-                self._guard(terms["total"], step)
                 values = self._mean(terms)
                 if log is not None:
                     log.write(step, values)
@@ -166,16 +176,17 @@ class TrainingRun:
                     progress(step, steps, values)
             stopping = stop.agreed()
             if step % trainer.checkpoint_every == 0 or step == steps or stopping:
-                save_checkpoint(self.engine, self.folder / "checkpoints", step, trainer.keep_checkpoints)
-                self._save_weights(step)
+                self._save(step, float(terms["l1"]))
             if self.is_main and (step % trainer.preview_every == 0 or step == steps):
-                write_preview(self.model, self.recipe, self.folder, step)
+                with self._averaged():
+                    write_preview(self.model, self.recipe, self.folder, step)
             if stopping and step < steps:
                 raise KeyboardInterrupt
         if log is not None:
             log.close()
             data = self.recipe.loader
-            write_code_bank(self.model, loader.shards, loader.input_cameras, data.image_size, self.folder)
+            with self._averaged():
+                write_code_bank(self.model, loader.shards, loader.input_cameras, data.image_size, self.folder)
             atomic_write_json(self.folder / "complete.json", {"step": steps})
 
     def step(self, batches: Iterator[FrameBatch], step: int) -> dict[str, torch.Tensor]:
@@ -192,9 +203,16 @@ class TrainingRun:
             part = batch.rows(start, start + size)
             self._last_keys = part.keys
             generators = sample_generators(self.recipe.seed, step, part.keys)
-            terms = self.engine(part, generators, consistency, progress)
+            try:
+                terms = self.engine(part, generators, consistency, progress)
+            except NonFiniteError as error:
+                raise self._spoilt(step) from error
+            if not math.isfinite(float(terms["total"].detach())):  # before the weights are spoilt, too
+                raise self._spoilt(step)
             self.engine.backward(terms["total"])
             self.engine.step()
+        if self.average is not None:
+            self.average.update()
         terms["seconds"] = torch.tensor(time.perf_counter() - started)
         terms["data_seconds"] = torch.tensor(waited)
         return terms
@@ -204,13 +222,11 @@ class TrainingRun:
         for group in self.engine.optimizer.param_groups:
             group["lr"] = rate * group["lr_scale"]
 
-    def _guard(self, total: torch.Tensor, step: int) -> None:
-        """Stop before weights are spoilt further; NaNs are never zeroed."""
-        if math.isfinite(float(total.detach())):
-            return
+    def _spoilt(self, step: int) -> VrmmError:
+        """The samples are written down; NaNs are never zeroed."""
         path = self.folder / f"nonfinite_rank{self.engine.global_rank}.json"
         atomic_write_json(path, {"step": step, "keys": self._last_keys})
-        raise VrmmError(f"the loss is not finite at step {step}; its samples are listed in {path}; try a lower rate")
+        return VrmmError(f"the loss is not finite at step {step}; its samples are listed in {path}; try a lower rate")
 
     def _mean(self, terms: dict[str, torch.Tensor]) -> dict[str, float]:
         names = sorted(terms)
@@ -220,10 +236,18 @@ class TrainingRun:
             values /= dist.get_world_size()
         return dict(zip(names, values.tolist(), strict=True))
 
-    def _save_weights(self, step: int) -> None:
+    def _save(self, step: int, loss: float) -> None:
+        more = None if self.average is None else self.average.save
+        keep = self.recipe.trainer.keep_checkpoints
+        save_checkpoint(self.engine, self.folder / "checkpoints", step, keep, loss, more)
         if self.is_main:
             shards = str(Path(self.recipe.loader.shards).resolve())
-            save_weights(self.model, self.recipe.render, self.folder, step=step, shards=shards)
+            with self._averaged():
+                save_weights(self.model, self.recipe.render, self.folder, step=step, shards=shards)
+
+    def _averaged(self) -> contextlib.AbstractContextManager[None]:
+        """Inside, the model has the weights that a run leaves."""
+        return contextlib.nullcontext() if self.average is None else self.average.applied()
 
 
 class Log:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -120,7 +121,8 @@ class Geometry:
 class VRMM(nn.Module):
     """The volumetric relightable morphable head model.
 
-    ``identity_codes`` are the auto-decoded z_id of the training subjects, in the order of ``subjects``.
+    ``identity_codes`` are the auto-decoded z_id of the training subjects, in the order of ``subjects``. With
+    ``autocast`` the convolutions run in bfloat16; geometry, the light field, assembly and raymarching never do.
     """
 
     template_faces: Tensor
@@ -130,6 +132,7 @@ class VRMM(nn.Module):
     def __init__(self, config: VRMMConfig, template: Template, subjects: tuple[str, ...]) -> None:
         super().__init__()
         self.config, self.subjects = config, subjects
+        self.autocast = False
         self.identity_codes = nn.Embedding(len(subjects), config.identity)
         nn.init.normal_(self.identity_codes.weight, std=0.5)
         self.light_sphere = LightSphere(config.light_directions)
@@ -142,6 +145,17 @@ class VRMM(nn.Module):
         self.expression_encoder = ExpressionEncoder(config.encoder_views, config.encoder_size, config.expression)
         self.transform_encoder = TransformEncoder(config.encoder_views, config.encoder_size)
         self._build_decoders(torch.tensor(template.vertices))
+
+    @staticmethod
+    def from_run(folder: Path | str) -> "VRMM":
+        """The model of a run folder, in evaluation mode, on the CPU; DeepSpeed is not needed.
+
+        Raises:
+            VrmmError: no run folder, or weights of another architecture (the differences are listed).
+        """
+        from prior.weights import load_weights
+
+        return load_weights(Path(folder))[0]
 
     def _build_decoders(self, template_vertices: Float[Tensor, "V 3"]) -> None:
         config = self.config
@@ -175,16 +189,20 @@ class VRMM(nn.Module):
         ``images`` are linear radiance, premultiplied by ``masks``.
         """
         views = prepare_views(images, masks, self.config.encoder_size)
-        mean, log_variance = self.expression_encoder(views)
-        rotation, translation = self.transform_encoder(views)
-        return Encoding(mean=mean, log_variance=log_variance, rotation=rotation, translation=translation)
+        with self._networks():
+            mean, log_variance = self.expression_encoder(views)
+        rotation, translation = self.transform_encoder(views)  # a bfloat16 angle would be off by a quarter degree
+        return Encoding(
+            mean=mean.float(), log_variance=log_variance.float(), rotation=rotation, translation=translation
+        )
 
     def encode_expression(
         self, images: Float[Tensor, "B V 3 H W"], masks: Float[Tensor, "B V 1 H W"]
     ) -> Float[Tensor, "B E"]:
         """The mean expression code alone (E_e in eq. 13)."""
-        mean, _ = self.expression_encoder(prepare_views(images, masks, self.config.encoder_size))
-        return mean
+        with self._networks():
+            mean, _ = self.expression_encoder(prepare_views(images, masks, self.config.encoder_size))
+        return mean.float()
 
     def standardize_encoders(self, images: Float[Tensor, "B V 3 H W"], masks: Float[Tensor, "B V 1 H W"]) -> None:
         """Before training: let what differs between these frames, and not what they share, be the encoders' features.
@@ -202,18 +220,22 @@ class VRMM(nn.Module):
     def decode_geometry(self, z_id: Float[Tensor, "B I"], z_e: Float[Tensor, "B E"]) -> Geometry:
         """Mesh, placement, and the feature maps that opacity and colour are made from."""
         vertices = self.mesh_decoder(z_id, z_e)
-        to_opacity, to_appearance = self.identity_decoder(z_id)
-        transform, opacity, appearance = self._trunks(z_id, z_e, to_opacity, to_appearance)
-        placement, scale = adjust(
-            self.tangent_grid(vertices), self.transform_decoder.finish(transform), self.tangent_grid.half_size
-        )
+        with self._networks():
+            to_opacity, to_appearance = self.identity_decoder(z_id)
+            transform, opacity, appearance = self._trunks(z_id, z_e, to_opacity, to_appearance)
+            change = self.transform_decoder.finish(transform)
+        placement, scale = adjust(self.tangent_grid(vertices), change.float(), self.tangent_grid.half_size)
         return Geometry(
             vertices=vertices,
             placement=placement,
             scale=scale,
-            opacity_features=opacity,
+            opacity_features=opacity.float(),
             features=appearance,
         )
+
+    def _networks(self) -> torch.autocast:
+        """Where convolutions may run in bfloat16."""
+        return torch.autocast(self.identity_codes.weight.device.type, dtype=torch.bfloat16, enabled=self.autocast)
 
     def _trunks(
         self, z_id: Tensor, z_e: Tensor, to_opacity: list[Tensor], to_appearance: list[Tensor]
@@ -261,12 +283,15 @@ class VRMM(nn.Module):
             light: incoming radiance of the light field, head frame (``light_sphere.radiance``).
         """
         opacity, appearance = self.opacity_decoder, self.appearance_decoder
-        features = geometry.features[-1]
+        features, lobes, look = geometry.features[-1], self.lobes.gather(light), self.lobes.look(view_direction)
+        with self._networks():
+            response = appearance.light(light, lobes, geometry.features)
+            gate = appearance.gate(features, view_direction, look)
         return assemble(
             opacity_features=geometry.opacity_features.permute(0, 2, 3, 1),
-            gain_features=features.permute(0, 2, 3, 1),
-            light=appearance.light(light, self.lobes.gather(light), geometry.features).permute(0, 1, 3, 4, 2),
-            gate=appearance.gate(features, view_direction, self.lobes.look(view_direction)),
+            gain_features=features.float().permute(0, 2, 3, 1),
+            light=response.float().permute(0, 1, 3, 4, 2),
+            gate=gate.float(),
             opacity_weight=opacity.head.weight.squeeze(0),
             gain_weight=appearance.gain.weight,
             shading_weight=appearance.shading.weight.squeeze(0),

@@ -11,10 +11,10 @@ from datasets.config import load_config
 from datasets.errors import VrmmError
 from datasets.shards import ShardSet, open_shards
 from datasets.views import default_input_cameras, training_subjects
-from prior.checkpoint import load_weights
 from prior.recipe import TrainRecipe
 from prior.render import RenderConfig
 from prior.vrmm import VRMM
+from prior.weights import load_weights
 
 
 @dataclasses.dataclass(frozen=True)

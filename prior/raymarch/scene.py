@@ -6,7 +6,7 @@ import math
 import torch
 from torch import Tensor
 
-from datasets.errors import VrmmError
+from datasets.errors import NonFiniteError, VrmmError
 
 _DIMENSIONS = {
     "ray_origin": "[B,R,3]",
@@ -117,7 +117,7 @@ class Scene:
             low, high = _range(getattr(self, name))
             # Such a primitive would be inside no ray and vanish without a trace.
             if not (math.isfinite(low) and math.isfinite(high)):
-                raise VrmmError(f"raymarch: {name} holds NaN or infinity; in a training, lower the learning rate")
+                raise NonFiniteError(f"raymarch: {name} holds NaN or infinity; in a training, lower the learning rate")
         if _range(self.half_size)[0] <= 0:
             raise VrmmError("raymarch: half_size holds a value of 0 or less; keep it positive, in metres")
 
@@ -126,11 +126,11 @@ class Scene:
         near, far = self.near_far.unbind(-1)
         shortest, longest = _range(far - near)
         if not (math.isfinite(shortest) and math.isfinite(longest)):
-            raise VrmmError("raymarch: near_far holds NaN or infinity; clip the rays to a box around the head")
+            raise NonFiniteError("raymarch: near_far holds NaN or infinity; clip the rays to a box around the head")
         if shortest < 0:
             raise VrmmError("raymarch: near_far holds near > far; give a ray that misses the head near = far")
         if not all(math.isfinite(value) for value in _range(self.ray_origin)):
-            raise VrmmError("raymarch: ray_origin holds NaN or infinity; mend the camera")
+            raise NonFiniteError("raymarch: ray_origin holds NaN or infinity; mend the camera")
         x, y, z = self.ray_direction.unbind(-1)
         least, most = _range(x * x + y * y + z * z)
         if not (abs(least - 1) < 2e-3 and abs(most - 1) < 2e-3):

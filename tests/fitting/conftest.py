@@ -11,9 +11,9 @@ from fitting.recipe import FinetuneConfig, FitRecipe, InversionConfig, LocalityC
 from fitting.rendering import render_solution
 from fitting.state import Solution
 from fitting.views import Views
-from prior.checkpoint import save_weights
 from prior.primitives import rotation_from_axis_angle
 from prior.vrmm import VRMM
+from prior.weights import save_weights
 from tests.fitting.tiny import RENDERING, blank_views, cameras, tiny_model, with_pictures
 
 

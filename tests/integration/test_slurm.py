@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from prior.checkpoint import save_weights
+from prior.weights import save_weights
 from slurm.launches import Launch
 from slurm.summary import Standing, standings
 from tests.fitting.conftest import photograph

@@ -17,9 +17,9 @@ from datasets.lightstage.render import RenderedImage
 from datasets.loader import LoaderConfig, read_frame
 from datasets.shards import build_shards, open_shards
 from prior.cameras import CameraBatch
-from prior.checkpoint import load_weights, save_weights
 from prior.recipe import TrainRecipe
 from prior.render import RenderConfig, render_head
+from prior.weights import load_weights, save_weights
 from tests.datasets.tiny_capture import TinyCapture
 from tests.prior.small_model import SMALL, small_model
 

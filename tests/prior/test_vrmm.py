@@ -134,3 +134,31 @@ def test_standardized_encoders_tell_frames_apart_that_differ_by_little():
     noise = torch.exp(0.5 * encoding.log_variance).mean()
     assert spread > 4 * noise
     assert encoding.mean.mean(dim=0).abs().max() < 2.0, "codes start within the prior"
+
+
+def test_bfloat16_is_near_and_leaves_geometry_and_light_alone():
+    model = small_model()
+    light = torch.rand(1, SMALL.light_directions, 3, generator=torch.Generator().manual_seed(3))
+    exact = image_under(model, light)
+    model.autocast = True
+    rough = image_under(model, light)
+    assert rough.dtype == torch.float32
+    assert not torch.equal(rough, exact)
+    # eight bits of mantissa through some ten layers
+    assert (rough - exact).abs().max() < 0.05 * exact.abs().max()
+    z_id, z_e = torch.randn(1, SMALL.identity), torch.randn(1, SMALL.expression)
+    vertices = model.decode_geometry(z_id, z_e).vertices
+    model.autocast = False
+    assert torch.equal(vertices, model.decode_geometry(z_id, z_e).vertices)
+
+
+def test_a_run_is_opened_without_deepspeed(tmp_path):
+    import subprocess
+    import sys
+
+    from prior.weights import save_weights
+
+    save_weights(small_model(), RENDER, tmp_path)
+    use = f"from prior.vrmm import VRMM; VRMM.from_run({str(tmp_path)!r})"
+    code = f"import sys; {use}; assert 'deepspeed' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
