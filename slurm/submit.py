@@ -1,12 +1,14 @@
 """Hands jobs to submitit."""
 
+import contextlib
+import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from datasets.errors import VrmmError
@@ -111,7 +113,8 @@ def _submit_all(executor: Any, launch: Launch, indices: Sequence[int], progress:
     running: list[Any] = []
     for done, (index, job) in enumerate(zip(indices, work, strict=True), start=1):
         running = _wait_for_room(running, launch.config)
-        submitted = executor.submit(job)
+        with _detached() if launch.config.cluster == "local" else contextlib.nullcontext():
+            submitted = executor.submit(job)
         running.append(submitted)
         launch.job_ids[index] = str(submitted.job_id)
         launch.save()
@@ -119,6 +122,23 @@ def _submit_all(executor: Any, launch: Launch, indices: Sequence[int], progress:
             _run_here(submitted)
         if progress is not None:
             progress(done, len(work))
+
+
+@contextlib.contextmanager
+def _detached() -> Iterator[None]:
+    """What starts inside does not hold this terminal or pipe; ``vrmm launch … | tee log`` would wait for the job."""
+    sys.stdout.flush()
+    kept = [(number, os.dup(number)) for number in (1, 2)]
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        for number, _ in kept:
+            os.dup2(nowhere, number)
+        yield
+    finally:
+        for number, copy in kept:
+            os.dup2(copy, number)
+            os.close(copy)
+        os.close(nowhere)
 
 
 def _run_here(job: Any) -> None:

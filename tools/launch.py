@@ -1,6 +1,7 @@
 """``vrmm launch``: training, evaluation, fits and sweeps on a cluster."""
 
 import dataclasses
+import shutil
 from pathlib import Path
 from typing import Annotated
 
@@ -72,8 +73,13 @@ def _submit(resources, elements) -> None:
         if writer is not None:
             raise VrmmError(f"{element.command.out} is being written by {writer}; wait for it or cancel it")
     new = Launch.create(LAUNCHES, resources, elements)
-    with progress_bar("starting") as report:
-        submit(new, range(len(elements)), report)
+    try:
+        with progress_bar("starting") as report:
+            submit(new, range(len(elements)), report)
+    except VrmmError:
+        if not any(new.job_ids):
+            shutil.rmtree(new.folder)
+        raise
     jobs = f"job {new.job_ids[0]}" if len(elements) == 1 else f"{len(elements)} jobs, {new.job_ids[0]} and following"
     console.print(f"launch {new.name}: {jobs}; see vrmm jobs status {new.name} and vrmm jobs logs {new.name}")
 

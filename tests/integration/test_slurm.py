@@ -1,28 +1,26 @@
 """Training and arrays on a real Slurm: every fault ends in the weights of a run that nothing happened to."""
 
 import json
-import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 
 from prior.weights import save_weights
 from slurm.launches import Launch
-from slurm.summary import Standing, standings
+from slurm.summary import Standing
 from tests.fitting.conftest import photograph
 from tests.fitting.test_fit import write_photos
 from tests.fitting.tiny import RENDERING, tiny_model
+from tests.integration.launched import ALLOWED_SECONDS, in_folder, newest, rank_process, until_step, vrmm
 from tests.integration.private_slurm import PrivateSlurm, missing
-from tests.integration.training_run import ROOT, finish, logged, make_data, start, weights_digest
+from tests.integration.training_run import finish, logged, make_data, start, weights_digest
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason=f"no private Slurm here: {missing()}")
 
-STEPS, EVERY = 60, 10
+STEPS, EVERY = 120, 10
 CONFIG = """
 cluster: slurm
 tasks_per_node: 2
@@ -30,7 +28,6 @@ mem_gb: 1.5
 timeout_min: 5
 signal_delay_s: 30
 """
-ALLOWED_SECONDS = 400.0
 
 
 @pytest.fixture(scope="module")
@@ -58,30 +55,10 @@ def undisturbed(work: Path) -> str:
 SETTINGS = (f"trainer.steps={STEPS}", f"trainer.checkpoint_every={EVERY}")
 
 
-def vrmm(work: Path, *words: str, status: int = 0) -> str:
-    """One ``vrmm`` command in the working folder; returns all it prints."""
-    found = subprocess.run(
-        [sys.executable, "-m", "tools.main", *words],
-        cwd=work,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "200", "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=ALLOWED_SECONDS,
-    )
-    assert found.returncode == status, found.stdout + found.stderr
-    assert "Traceback" not in found.stdout + found.stderr
-    return found.stdout + found.stderr
-
-
 def launch_training(work: Path, out: str, *settings: str) -> Launch:
     words = ["recipe.yaml", "loader.shards=shards", *SETTINGS, *settings, "--out", out]
     vrmm(work, "launch", "resources.yaml", "--", "train", *words)
     return newest(work)
-
-
-def newest(work: Path) -> Launch:
-    folders = sorted((work / ".vrmm" / "jobs").glob("[0-9]*"), key=lambda path: int(path.name))
-    return Launch.load(folders[-1])
 
 
 def until_over(slurm: PrivateSlurm, work: Path, launch: Launch) -> list[Standing]:
@@ -96,35 +73,6 @@ def until_over(slurm: PrivateSlurm, work: Path, launch: Launch) -> list[Standing
             return rows
         time.sleep(0.3)
     raise AssertionError("\n".join(path.read_text()[-3000:] for path in sorted(launch.log_folder.glob("*log*"))))
-
-
-def in_folder(work: Path, launch: Launch) -> list[Standing]:
-    """Standings as they are seen from the working folder, where relative run folders lie."""
-    before = Path.cwd()
-    os.chdir(work)
-    try:
-        return standings(launch)
-    finally:
-        os.chdir(before)
-
-
-def until_step(out: Path, step: int) -> None:
-    deadline = time.monotonic() + ALLOWED_SECONDS
-    while not any(row["step"] >= step for row in logged(out)):
-        assert time.monotonic() < deadline, f"{out} never reached step {step}"
-        time.sleep(0.005)
-
-
-def rank_process(out: str, rank: int) -> psutil.Process:
-    """The training process of a rank."""
-    for process in psutil.process_iter():
-        try:
-            words = process.cmdline()
-            if "tools.main" in words and out in words and process.environ().get("RANK") == str(rank):
-                return process
-        except psutil.Error:
-            continue
-    raise AssertionError(f"no process of rank {rank} writes {out}")
 
 
 def saved_step(out: Path) -> int:
@@ -223,7 +171,7 @@ def test_nothing_happens(slurm: PrivateSlurm, work: Path, undisturbed: str) -> N
 
 def test_the_time_limit_is_only_a_pause(slurm: PrivateSlurm, work: Path) -> None:
     """Slurm signals up to half a minute late, so this training lasts longer than that."""
-    settings = ("trainer.steps=700", "trainer.checkpoint_every=500", "trainer.log_every=10")
+    settings = ("trainer.steps=350", "trainer.checkpoint_every=300", "trainer.log_every=10")
     vrmm(work, "launch", "resources.yaml", "timeout_min=1", "signal_delay_s=50", "--", "train", "recipe.yaml",
          "loader.shards=shards", *settings, "--out", "limited")  # fmt: skip
     launch = newest(work)
@@ -326,3 +274,4 @@ def test_impossible_launches_end_in_one_line(slurm: PrivateSlurm, work: Path, wo
     errors = [line for line in text.splitlines() if line.startswith("error:")]
     assert len(errors) == 1
     assert message in errors[0]
+    assert all((folder / "launch.json").exists() for folder in (work / ".vrmm" / "jobs").iterdir())

@@ -2,6 +2,8 @@
 
 import json
 import signal
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -151,6 +153,30 @@ def test_dead_rank_ends_the_others_and_a_second_writer_is_refused(recipe, uninte
     process.communicate(timeout=60)
     assert process.returncode != 0
     assert not [rank for rank in ranks if rank.is_running() and rank.status() != psutil.STATUS_ZOMBIE]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system that holds one checkpoint of the test's model, but not two."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", str(folder)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("only root can mount a small disk")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_leaves_the_checkpoint_before(recipe, small_disk):
+    out = small_disk / "run"
+    output = finish(start(recipe, out, "trainer.steps=60", ranks=2), status=1)
+    errors = [line for line in output.splitlines() if line.startswith("error:")]
+    assert len(errors) == 1, output
+    assert "cannot write" in errors[0]
+    assert "free some space" in errors[0]
+    tag = json.loads((out / "checkpoints" / "latest.json").read_text())["tag"]
+    sizes = json.loads((out / "checkpoints" / tag / "files.json").read_text())["sizes"]
+    assert {name: (out / "checkpoints" / tag / name).stat().st_size for name in sizes} == sizes
 
 
 @pytest.mark.parametrize(
