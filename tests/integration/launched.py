@@ -62,3 +62,12 @@ def rank_process(out: str, rank: int) -> psutil.Process:
         except psutil.Error:
             continue
     raise AssertionError(f"no process of rank {rank} writes {out}")
+
+
+def rank_is_there(out: str, rank: int) -> bool:
+    """Whether a rank's training process runs."""
+    try:
+        rank_process(out, rank)
+    except AssertionError:
+        return False
+    return True

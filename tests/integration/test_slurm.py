@@ -14,7 +14,7 @@ from slurm.summary import Standing
 from tests.fitting.conftest import photograph
 from tests.fitting.test_fit import write_photos
 from tests.fitting.tiny import RENDERING, tiny_model
-from tests.integration.launched import ALLOWED_SECONDS, in_folder, newest, rank_process, until_step, vrmm
+from tests.integration.launched import ALLOWED_SECONDS, in_folder, newest, rank_is_there, rank_process, until_step, vrmm
 from tests.integration.private_slurm import PrivateSlurm, missing
 from tests.integration.training_run import finish, logged, make_data, start, weights_digest
 
@@ -83,11 +83,14 @@ def saved_step(out: Path) -> int:
 def preempt(slurm: PrivateSlurm, launch: Launch, out: Path) -> None:
     until_step(out, 14)
     subprocess.run(["scancel", "--signal=USR2", launch.job_ids[0]], check=True)
+    noticed(slurm, launch)
 
 
 def requeue(slurm: PrivateSlurm, launch: Launch, out: Path) -> None:
     until_step(out, 14)
     subprocess.run(["scontrol", "requeue", launch.job_ids[0]], check=True)
+    while rank_is_there(out.name, 0):
+        time.sleep(0.05)
 
 
 def kill_rank(rank: int) -> Callable[[PrivateSlurm, Launch, Path], None]:
@@ -149,7 +152,8 @@ def test_a_fault_changes_no_bit(slurm: PrivateSlurm, work: Path, undisturbed: st
     assert [line["step"] for line in logged(out)] == list(range(1, STEPS + 1))
     if name not in ("preempted", "requeued"):
         assert reached - saved <= EVERY
-    else:  # all ranks saved because they were asked to
+    else:  # all ranks saved because they were asked to, and no step was lost
+        assert reached == saved
         text = (launch.log_folder / f"{launch.job_ids[0]}_0_log.out").read_text()
         assert "asking rank 0 to save and stop" in text
 
