@@ -40,14 +40,14 @@ class CosineLobes(nn.Module):
             self.register_buffer(f"kernel_{resolution}", kernel.permute(2, 3, 0, 1).contiguous())
         self.register_buffer("frames", frames)
 
-    def gather(self, radiance: Float[Tensor, "B N 3"]) -> list[Float[Tensor, "B 3 S R R"]]:
+    def gather(self, radiance: Float[Tensor, "B N C"]) -> list[Float[Tensor, "B C S R R"]]:
         """The light that every lobe receives, for every resolution. A constant light field of 1 gives 1."""
         light = radiance.transpose(1, 2).flatten(0, 1)
         maps = []
         for resolution in self.resolutions:
             kernel = getattr(self, f"kernel_{resolution}")
             gathered = light @ kernel.flatten(1)
-            maps.append(gathered.reshape(len(radiance), 3, *kernel.shape[1:]))
+            maps.append(gathered.unflatten(0, (len(radiance), -1)).unflatten(2, kernel.shape[1:]))
         return maps
 
     def look(self, view_direction: Float[Tensor, "B V 3"]) -> Float[Tensor, "B R R V S"]:

@@ -1,6 +1,7 @@
 """The terms of eq. 9–13. Image terms return per-sample values; reduction is written once, in ``objective``."""
 
 import dataclasses
+import math
 
 import torch
 from jaxtyping import Float
@@ -33,6 +34,8 @@ class LossConfig:
         identity: squared length of the identity codes.
         negative: hinge on negative rendered radiance, under the frame's light and under the other light of eq. 12;
             an exactly linear light branch could otherwise learn it for lights it has not seen.
+        shading: hinge on the negative shading of all voxels under one random direction of light, which no picture of
+            a training frame shows alone; what a lamp leaves in shadow would otherwise be patchy.
         consistency_image, consistency_code: lambda_exp1 and lambda_exp2 of eq. 13.
         kl_ramp: part of the training over which ``kl`` grows from 0; at full weight from the start it would erase the
             expression code, which is all cost before the decoders have learnt to use it.
@@ -53,6 +56,7 @@ class LossConfig:
     shortest: int = 32
     identity: float = 1e-4
     negative: float = 1.0
+    shading: float = 5.0
     consistency_image: float = 0.5
     consistency_code: float = 0.01
     kl_ramp: float = 0.4
@@ -82,8 +86,13 @@ class LossConfig:
 
 
 def tone(radiance: Float[Tensor, "*B"]) -> Float[Tensor, "*B"]:
-    """Linear radiance to the space in which images are compared: a square root, like the eye's response."""
-    return torch.sqrt(radiance.clamp(min=0.0) + TONE_FLOOR)
+    """Linear radiance to the space in which images are compared: a square root, like the eye's response.
+
+    Below zero it goes on as a straight line. An exactly linear light branch can answer with negative light where a
+    lamp casts a shadow; cut off there, the image terms would not pull it back, and shadows would have holes.
+    """
+    bent = torch.sqrt(radiance.clamp(min=0.0) + TONE_FLOOR)
+    return bent + radiance.clamp(max=0.0) / (2.0 * math.sqrt(TONE_FLOOR))
 
 
 def photometric(image: Float[Tensor, "N 3 H W"], target: Float[Tensor, "N 3 H W"]) -> Float[Tensor, "N"]:
@@ -149,6 +158,6 @@ def scale_regularization(scale: Float[Tensor, "B K 3"], shortest: int) -> Float[
     return (-scale.log()).flatten(1).topk(min(shortest, scale[0].numel()), dim=1).values.sum(dim=1)
 
 
-def negative_radiance(image: Float[Tensor, "N 3 H W"]) -> Float[Tensor, "N"]:
-    """Mean amount by which rendered radiance is below zero."""
-    return torch.relu(-image).flatten(1).mean(dim=1)
+def below_zero(radiance: Float[Tensor, "N *S"]) -> Float[Tensor, "N"]:
+    """Mean amount by which radiance, of pixels or voxels, is below zero."""
+    return torch.relu(-radiance).flatten(1).mean(dim=1)

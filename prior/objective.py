@@ -66,10 +66,13 @@ class Objective(nn.Module):
         )
         terms = self._image_terms(rendering, batch.target_images, batch.target_masks)
         terms |= self._regularizers(encoding, geometry, z_id)
+        if self.weights.shading > 0:
+            single = self._single_direction(light, generators)
+            terms["shading"] = losses.below_zero(self.model.decode_shading(geometry, directions[:, :1], single)).mean()
         if with_consistency:
             consistency, other = self._consistency(batch, encoding, z_e, z_id, light, generators)
             terms |= consistency
-            terms["negative"] = terms["negative"] + losses.negative_radiance(other.image.flatten(0, 1)).mean()
+            terms["negative"] = terms["negative"] + losses.below_zero(other.image.flatten(0, 1)).mean()
         return self._weighted(terms, progress)
 
     def _decode(self, decoder: Callable[..., Any], *inputs: Any) -> Any:
@@ -82,6 +85,15 @@ class Objective(nn.Module):
         """The frame's lamps seen from the head as the model believes it is turned."""
         return self.model.light_sphere.radiance(batch.lamp_directions, batch.lamp_irradiance, rotation.detach())
 
+    def _single_direction(
+        self, light: Float[Tensor, "B N 3"], generators: list[torch.Generator]
+    ) -> Float[Tensor, "B N 1"]:
+        """All the light of every frame, without colour, from one random direction."""
+        count = light.shape[1]
+        chosen = torch.tensor([int(torch.randint(count, (), generator=g)) for g in generators], device=light.device)
+        total = light.sum(dim=1).mean(dim=1)
+        return (nn.functional.one_hot(chosen, count) * total[:, None])[..., None]
+
     def _image_terms(self, rendering: Rendering, images: Tensor, masks: Tensor) -> dict[str, Tensor]:
         image, alpha = rendering.image.flatten(0, 1), rendering.alpha.flatten(0, 1)
         target, mask = images.flatten(0, 1), masks.flatten(0, 1)
@@ -89,7 +101,7 @@ class Objective(nn.Module):
         terms = {
             "l1": losses.photometric(toned, toned_target).mean(),
             "alpha": losses.silhouette(alpha, mask).mean(),
-            "negative": losses.negative_radiance(image).mean(),
+            "negative": losses.below_zero(image).mean(),
         }
         if self.weights.l2 > 0:
             terms["l2"] = losses.squared(toned, toned_target).mean()

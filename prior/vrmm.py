@@ -302,6 +302,21 @@ class VRMM(nn.Module):
             density=opacity.DENSITY,
         )
 
+    def decode_shading(
+        self, geometry: Geometry, view_direction: Float[Tensor, "B V 3"], light: Float[Tensor, "B N C"]
+    ) -> Float[Tensor, "B R R V C D"]:
+        """What ``decode_color`` multiplies the voxels' gain with, under light of any number C of channels.
+
+        It has the sign of the voxels' radiance, and costs neither assembly nor raymarching. D are the voxels under
+        one texel.
+        """
+        appearance = self.appearance_decoder
+        lobes, look = self.lobes.gather(light), self.lobes.look(view_direction)
+        with self._networks():
+            response = appearance.light(light, lobes, geometry.features).permute(0, 3, 4, 1, 2)[:, :, :, None]
+            gate = appearance.gate(geometry.features[-1], view_direction, look)[:, :, :, :, None]
+        return (response.float() * gate.float()) @ appearance.shading.weight.squeeze(0).T
+
     def description(self) -> dict[str, Any]:
         """What is needed beside the weights to build the same model again."""
         return {"config": dataclasses.asdict(self.config), "subjects": list(self.subjects)}

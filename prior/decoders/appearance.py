@@ -64,22 +64,23 @@ class AppearanceDecoder(nn.Module):
         return self.stem(z_e)
 
     def light(
-        self, radiance: Float[Tensor, "B N 3"], lobes: Sequence[Tensor], features: Sequence[Tensor]
-    ) -> Float[Tensor, "B 3 M R R"]:
+        self, radiance: Float[Tensor, "B N C"], lobes: Sequence[Tensor], features: Sequence[Tensor]
+    ) -> Float[Tensor, "B C M R R"]:
         """The linear branch up to its last level, gated by the non-linear ``features`` of every level.
 
-        ``lobes`` [B,3,S,R,R] of every level are the same light as gathered by the base head.
+        ``radiance`` has any number C of colour channels, which do not see each other; ``lobes`` [B,C,S,R,R] of every
+        level are the same light as gathered by the base head.
         """
-        batch = len(radiance)
-        response = self.light_stem(radiance.transpose(1, 2).reshape(batch * 3, -1))
+        batch, _, colors = radiance.shape
+        response = self.light_stem(radiance.transpose(1, 2).reshape(batch * colors, -1))
         size = CodeStem.RESOLUTION
-        response = response.reshape(batch * 3, size, size, -1).permute(0, 3, 1, 2)
+        response = response.reshape(batch * colors, size, size, -1).permute(0, 3, 1, 2)
         response = response + self.lobe_maps[0](lobes[0].flatten(0, 1))
         for level, block in enumerate(self.light_blocks):
-            gated = response.unflatten(0, (batch, 3)) * self.gates[level](features[level])[:, None]
+            gated = response.unflatten(0, (batch, colors)) * self.gates[level](features[level])[:, None]
             response = block(gated.flatten(0, 1)) + self.lobe_maps[level + 1](lobes[level + 1].flatten(0, 1))
             response = self.activation(response)
-        return response.unflatten(0, (batch, 3))
+        return response.unflatten(0, (batch, colors))
 
     def gate(
         self,
