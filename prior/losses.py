@@ -1,7 +1,6 @@
 """The terms of eq. 9–13. Image terms return per-sample values; reduction is written once, in ``objective``."""
 
 import dataclasses
-import math
 
 import torch
 from jaxtyping import Float
@@ -56,7 +55,7 @@ class LossConfig:
     shortest: int = 32
     identity: float = 1e-4
     negative: float = 1.0
-    shading: float = 5.0
+    shading: float = 3.0
     consistency_image: float = 0.5
     consistency_code: float = 0.01
     kl_ramp: float = 0.4
@@ -86,13 +85,8 @@ class LossConfig:
 
 
 def tone(radiance: Float[Tensor, "*B"]) -> Float[Tensor, "*B"]:
-    """Linear radiance to the space in which images are compared: a square root, like the eye's response.
-
-    Below zero it goes on as a straight line. An exactly linear light branch can answer with negative light where a
-    lamp casts a shadow; cut off there, the image terms would not pull it back, and shadows would have holes.
-    """
-    bent = torch.sqrt(radiance.clamp(min=0.0) + TONE_FLOOR)
-    return bent + radiance.clamp(max=0.0) / (2.0 * math.sqrt(TONE_FLOOR))
+    """Linear radiance to the space in which images are compared: a square root, like the eye's response."""
+    return torch.sqrt(radiance.clamp(min=0.0) + TONE_FLOOR)
 
 
 def photometric(image: Float[Tensor, "N 3 H W"], target: Float[Tensor, "N 3 H W"]) -> Float[Tensor, "N"]:

@@ -60,6 +60,21 @@ def test_no_light_is_black_and_red_light_gives_red_alone():
     assert image[:, :, 1:].abs().max() == 0.0
 
 
+def test_shading_is_the_voxels_radiance_without_their_gain():
+    model = small_model()
+    torch.manual_seed(1)
+    z_id, z_e, light = torch.randn(2, SMALL.identity), torch.randn(2, SMALL.expression), torch.rand(2, 12, 3)
+    geometry = model.decode_geometry(z_id, z_e)
+    view = torch.nn.functional.normalize(torch.randn(2, 2, 3), dim=-1)
+    voxels = model.decode_color(geometry, view, light)
+    shading = model.decode_shading(geometry, view, light)
+    assert (shading < 0).any(), "an untrained model answers with negative light, too"
+    below = (voxels[..., :3] < 0).flatten(2, 5).sum(dim=(2, 3))
+    torch.testing.assert_close((shading < 0).sum(dim=(1, 2, 4, 5)), below)
+    grey = light.mean(dim=2, keepdim=True)
+    torch.testing.assert_close(model.decode_shading(geometry, view, grey), shading.mean(dim=4, keepdim=True))
+
+
 def test_light_of_each_sample_colours_that_sample_alone():
     model = small_model()
     z_id, z_e = torch.randn(2, SMALL.identity), torch.randn(2, SMALL.expression)
