@@ -13,6 +13,9 @@ from prior.template import Template
 RINGS = ((math.radians(40), 6), (math.radians(75), 8))
 """Lobes around the normal: their tilt from it, and how many; the outer ring catches grazing light."""
 
+FINEST = 64
+"""Lobes turn with the base head, which is smooth: maps finer than this are interpolated from this resolution."""
+
 SHARPNESS = 8
 COUNT = 2 + sum(count for _, count in RINGS)
 
@@ -34,7 +37,7 @@ class CosineLobes(nn.Module):
         vertices = torch.tensor(template.vertices)[None]
         self.resolutions = tuple(resolutions)
         frames = torch.empty(0)
-        for resolution in self.resolutions:
+        for resolution in sorted({min(resolution, FINEST) for resolution in self.resolutions}):
             frames = TangentGrid(template, resolution, thickness=1.0)(vertices).rotation[0]
             kernel = lobe_weights(directions @ frames).unflatten(0, (resolution, resolution))
             self.register_buffer(f"kernel_{resolution}", kernel.permute(2, 3, 0, 1).contiguous())
@@ -45,16 +48,26 @@ class CosineLobes(nn.Module):
         light = radiance.transpose(1, 2).flatten(0, 1)
         maps = []
         for resolution in self.resolutions:
-            kernel = getattr(self, f"kernel_{resolution}")
-            gathered = light @ kernel.flatten(1)
-            maps.append(gathered.unflatten(0, (len(radiance), -1)).unflatten(2, kernel.shape[1:]))
+            kernel = getattr(self, f"kernel_{min(resolution, FINEST)}")
+            gathered = _finer((light @ kernel.flatten(1)).unflatten(1, kernel.shape[1:]), resolution)
+            maps.append(gathered.unflatten(0, (len(radiance), -1)))
         return maps
 
     def look(self, view_direction: Float[Tensor, "B V 3"]) -> Float[Tensor, "B R R V S"]:
         """How far the viewer, in the directions given, stands in every lobe of the last resolution."""
         resolution = self.resolutions[-1]
         local = torch.einsum("bvi,tij->btvj", view_direction, self.frames)
-        return lobe_values(local).unflatten(1, (resolution, resolution))
+        maps = lobe_values(local).flatten(2).transpose(1, 2)  # [B, V S, T]
+        coarse = min(resolution, FINEST)
+        maps = _finer(maps.unflatten(2, (coarse, coarse)), resolution)
+        return maps.unflatten(1, (view_direction.shape[1], -1)).permute(0, 3, 4, 1, 2)
+
+
+def _finer(maps: Float[Tensor, "B C R R"], resolution: int) -> Tensor:
+    """Maps at ``resolution``, interpolated where that is finer than theirs."""
+    if maps.shape[-1] == resolution:
+        return maps
+    return nn.functional.interpolate(maps, size=(resolution, resolution), mode="bilinear", align_corners=False)
 
 
 def lobe_values(directions: Float[Tensor, "*B 3"]) -> Float[Tensor, "*B S"]:

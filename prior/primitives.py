@@ -73,7 +73,7 @@ class TangentGrid(nn.Module):
         spacing = self._spacing(torch.tensor(template.vertices)[None])[0]
         floor = 0.25 * spacing.median()
         self.half_size.copy_(
-            torch.cat([TANGENT_OVERLAP * spacing.clamp(min=float(floor)), torch.full((grid * grid, 1), thickness)], 1)
+            torch.cat([TANGENT_OVERLAP * torch.maximum(spacing, floor), torch.full((grid * grid, 1), thickness)], 1)
         )
 
     def _points(self, vertices: Float[Tensor, "B V 3"]) -> Float[Tensor, "B 5 K 3"]:
@@ -109,13 +109,22 @@ def locate_in_uv(
         raise VrmmError("the template mesh has no triangle with area in UV space; give it texture coordinates")
     faces, origin, inverse = template.faces[usable], corners[usable, 0], np.linalg.inv(matrix[usable])
     found_corners, found_weights = np.zeros((len(points), 3), np.int64), np.zeros((len(points), 3))
+    lowest, highest = corners[usable].min(axis=1), corners[usable].max(axis=1)
     for index, point in enumerate(points):
-        local = np.einsum("fij,fj->fi", inverse, point - origin)
-        weights = np.concatenate([1.0 - local.sum(axis=1, keepdims=True), local], axis=1)
+        # Few triangles can hold the point; where none does, all are candidates for the nearest.
+        near = np.flatnonzero(((lowest <= point) & (point <= highest)).all(axis=1))
+        weights = _barycentric(inverse[near], origin[near], point)
+        if not (weights >= 0).all(axis=1).any():
+            near, weights = np.arange(len(faces)), _barycentric(inverse, origin, point)
         best = weights.min(axis=1).argmax()
         clipped = np.clip(weights[best], 0.0, None)
-        found_corners[index], found_weights[index] = faces[best], clipped / clipped.sum()
+        found_corners[index], found_weights[index] = faces[near[best]], clipped / clipped.sum()
     return found_corners, found_weights
+
+
+def _barycentric(inverse: np.ndarray, origin: np.ndarray, point: np.ndarray) -> np.ndarray:
+    local = np.einsum("fij,fj->fi", inverse, point - origin)
+    return np.concatenate([1.0 - local.sum(axis=1, keepdims=True), local], axis=1)
 
 
 def adjust(

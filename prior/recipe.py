@@ -92,6 +92,32 @@ class TrainerConfig:
 
 
 @dataclasses.dataclass(kw_only=True)
+class CaptureSize:
+    """The capture that a recipe is meant for; ``vrmm train --plan`` reckons with it before there is one.
+
+    Attributes:
+        subjects: people to train on.
+        cameras: that film them.
+        width, height: of the stored pictures, pixels.
+    """
+
+    subjects: int = 16
+    cameras: int = 10
+    width: int = 96
+    height: int = 96
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            if getattr(self, field.name) < 1:
+                raise VrmmError(f"capture.{field.name}={getattr(self, field.name)} must be 1 or more")
+
+    def trained_shape(self, image_size: int) -> tuple[int, int]:
+        """Height and width at ``loader.image_size``."""
+        scale = image_size / max(self.width, self.height) if image_size else 1.0
+        return round(self.height * scale), round(self.width * scale)
+
+
+@dataclasses.dataclass(kw_only=True)
 class TrainRecipe:
     """Everything a training run depends on.
 
@@ -99,6 +125,7 @@ class TrainRecipe:
         seed: of weights, data order and noise.
         template: head model whose mean becomes the base mesh (``datasets.lightstage.heads.load_head_model``).
         template_resolution: vertices along one side of the base mesh's UV grid.
+        capture: what it is meant for; training itself goes by the shards.
     """
 
     seed: int = 0
@@ -110,6 +137,7 @@ class TrainRecipe:
     losses: LossConfig = dataclasses.field(default_factory=LossConfig)
     optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
     trainer: TrainerConfig = dataclasses.field(default_factory=TrainerConfig)
+    capture: CaptureSize = dataclasses.field(default_factory=CaptureSize)
 
     def check_ranks(self, world_size: int) -> None:
         """Raises VrmmError where the global batch cannot be split over ranks and micro-batches."""

@@ -1,5 +1,6 @@
 """VRMM: identity, expression, view and light to volumetric primitives (eq. 4, 5)."""
 
+import contextlib
 import dataclasses
 import math
 from pathlib import Path
@@ -233,9 +234,11 @@ class VRMM(nn.Module):
             features=appearance,
         )
 
-    def _networks(self) -> torch.autocast:
+    def _networks(self) -> contextlib.AbstractContextManager[object]:
         """Where convolutions may run in bfloat16."""
-        return torch.autocast(self.identity_codes.weight.device.type, dtype=torch.bfloat16, enabled=self.autocast)
+        if not self.autocast:
+            return contextlib.nullcontext()
+        return torch.autocast(self.identity_codes.weight.device.type, dtype=torch.bfloat16)
 
     def _trunks(
         self, z_id: Tensor, z_e: Tensor, to_opacity: list[Tensor], to_appearance: list[Tensor]

@@ -12,6 +12,8 @@ def train(
     config: Annotated[Path, typer.Argument(help="Recipe, for example configs/prior/demo.yaml.")],
     overrides: Annotated[list[str] | None, typer.Argument(help="key=value changes to the recipe.")] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder; continues where it stands.")] = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Print what a step costs, and train nothing.")] = False,
+    json: Annotated[Path | None, typer.Option(help="With --plan: write the numbers to this file, too.")] = None,
 ) -> None:
     """Train VRMM on shards. Run the same command again to continue after an interruption.
 
@@ -22,6 +24,9 @@ def train(
     from prior.recipe import TrainRecipe
 
     recipe = load_config(TrainRecipe, config, overrides or [])
+    if plan:
+        _plan(recipe, config, json)
+        return
     folder = out or Path("runs") / config.stem
     ranks = Ranks.from_environment()
     if ranks is None and recipe.trainer.ranks > 1:
@@ -49,3 +54,15 @@ def _train(recipe, folder: Path, ranks) -> None:
         train(recipe, folder, ranks, lambda step, steps, values: report(step, steps))
     if ranks.rank == 0:
         console.print(f"weights and metrics are in {folder}")
+
+
+def _plan(recipe, config: Path, json: Path | None) -> None:
+    from datasets.files import atomic_write_json
+    from prior.plan import plan_training
+    from tools.plan_tables import plan_tables
+
+    plan = plan_training(recipe)
+    for table in plan_tables(plan, config.name):
+        console.print(table)
+    if json is not None:
+        atomic_write_json(json, plan.to_json())

@@ -30,7 +30,8 @@ class Deconvolution(nn.Module):
         """[B,outputs,2 H,2 W] from ``features`` and, concatenated after them, maps that get no gradient."""
         # A function of our own is not covered by autocast.
         kind = features.device.type
-        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else self.weight.dtype
+        cast = kind != "meta" and torch.is_autocast_enabled(kind)
+        dtype = torch.get_autocast_dtype(kind) if cast else self.weight.dtype
         maps = (each.to(dtype).permute(0, 2, 3, 1) for each in (features, *detached))
         return _Deconvolve.apply(self.weight.to(dtype), *maps).permute(0, 3, 1, 2)
 
