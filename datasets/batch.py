@@ -19,6 +19,7 @@ class FrameBatch:
         subject: number among the training subjects, -1 for any other.
         input_images, input_masks: linear radiance and coverage; a frame stored without masks has ones.
         input_world_to_camera, input_intrinsics: world frame, metres; pixels of these images.
+        input_camera: number of each input view's camera in the capture.
         target_images, target_masks, world_to_camera, intrinsics: the same of the views to render.
         camera: number of each target view's camera in the capture.
         lamp_directions: unit vectors from the world origin to the lamps, world frame; zero where there is no lamp.
@@ -31,6 +32,7 @@ class FrameBatch:
     input_masks: Float[Tensor, "B Vi 1 H W"]
     input_world_to_camera: Float[Tensor, "B Vi 3 4"]
     input_intrinsics: Float[Tensor, "B Vi 3 3"]
+    input_camera: Int[Tensor, "B Vi"]
     target_images: Float[Tensor, "B Vt 3 H W"]
     target_masks: Float[Tensor, "B Vt 1 H W"]
     world_to_camera: Float[Tensor, "B Vt 3 4"]
@@ -52,6 +54,7 @@ class FrameBatch:
             input_masks=torch.zeros(frames, inputs, 1, height, width),
             input_world_to_camera=torch.zeros(frames, inputs, 3, 4),
             input_intrinsics=torch.zeros(frames, inputs, 3, 3),
+            input_camera=torch.zeros(frames, inputs, dtype=torch.int64),
             target_images=torch.zeros(frames, targets, 3, height, width),
             target_masks=torch.zeros(frames, targets, 1, height, width),
             world_to_camera=torch.zeros(frames, targets, 3, 4),

@@ -154,6 +154,22 @@ class FrameLoader:
         """Height and width of all images, pixels."""
         return self._reader.height, self._reader.width
 
+    def cameras_without_masks(self) -> list[str]:
+        """Names of input and target cameras of which some frame has a picture and no mask."""
+        info, used = self.shards.info, dict.fromkeys([*self._inputs, *self._targets])
+        names = [info.cameras[number].name for number in used]
+        layouts = np.unique(self.shards.layout[self._samples], return_index=True)[1]
+        samples = self._samples[layouts].tolist()
+        return [
+            name
+            for name in names
+            if any(
+                name in self.shards.images[self.shards.layout[sample]]
+                and not self.shards.has(sample, f"{name}.mask.png")
+                for sample in samples
+            )
+        ]
+
     def epoch(self, step: int) -> int:
         """The epoch that a global step belongs to."""
         return self._order.position(step)[0]

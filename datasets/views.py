@@ -74,6 +74,7 @@ class ViewReader:
             self._fill_view(sample, camera, batch.target_images[row, view], batch.target_masks[row, view])
         batch.input_world_to_camera.numpy()[row] = self._world_to_camera[inputs]
         batch.input_intrinsics.numpy()[row] = self._intrinsics[inputs]
+        batch.input_camera.numpy()[row] = inputs
         batch.world_to_camera.numpy()[row] = self._world_to_camera[targets]
         batch.intrinsics.numpy()[row] = self._intrinsics[targets]
         batch.camera.numpy()[row] = targets

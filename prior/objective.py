@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from datasets.batch import FrameBatch
 from prior import losses
 from prior.cameras import CameraBatch
+from prior.capture_model import CaptureModel, CaptureModelConfig, Seen
 from prior.encoders import Encoding
 from prior.losses import LossConfig
 from prior.perceptual import VGGDistance
@@ -36,8 +37,17 @@ class Objective(nn.Module):
     for about a third more time.
     """
 
-    def __init__(self, model: VRMM, weights: LossConfig, rendering: RenderConfig, *, recompute: bool = False) -> None:
+    def __init__(
+        self,
+        model: VRMM,
+        weights: LossConfig,
+        rendering: RenderConfig,
+        *,
+        capture: CaptureModel | None = None,
+        recompute: bool = False,
+    ) -> None:
         super().__init__()
+        self.capture = capture or CaptureModel(CaptureModelConfig(), 0)
         self.model, self.weights, self.rendering, self.recompute = model, weights, rendering, recompute
         # In a tuple, so that it is no part of the state that is optimised and saved.
         self._vgg = (VGGDistance(Path(weights.vgg_weights)),) if weights.vgg_weights else ()
@@ -64,7 +74,8 @@ class Objective(nn.Module):
         rendering = render_primitives(
             geometry.placement, voxels, encoding.rotation, encoding.translation, cameras, self.rendering
         )
-        terms = self._image_terms(rendering, batch.target_images, batch.target_masks)
+        seen = self.capture(rendering, batch.camera, batch.target_masks, light)
+        terms = self._image_terms(rendering, seen, batch.target_images, batch.target_masks)
         terms |= self._regularizers(encoding, geometry, z_id)
         if self.weights.shading > 0:
             single = self._single_direction(light, generators)
@@ -94,14 +105,14 @@ class Objective(nn.Module):
         total = light.sum(dim=1).mean(dim=1)
         return (nn.functional.one_hot(chosen, count) * total[:, None])[..., None]
 
-    def _image_terms(self, rendering: Rendering, images: Tensor, masks: Tensor) -> dict[str, Tensor]:
-        image, alpha = rendering.image.flatten(0, 1), rendering.alpha.flatten(0, 1)
+    def _image_terms(self, rendering: Rendering, seen: Seen, images: Tensor, masks: Tensor) -> dict[str, Tensor]:
+        image, alpha = seen.image.flatten(0, 1), rendering.alpha.flatten(0, 1)
         target, mask = images.flatten(0, 1), masks.flatten(0, 1)
         toned, toned_target = losses.tone(image), losses.tone(target)
         terms = {
             "l1": losses.photometric(toned, toned_target).mean(),
-            "alpha": losses.silhouette(alpha, mask).mean(),
-            "negative": losses.below_zero(image).mean(),
+            "alpha": (losses.silhouette(alpha, mask) * seen.masked.flatten()).mean(),
+            "negative": losses.below_zero(rendering.image.flatten(0, 1)).mean(),
         }
         if self.weights.l2 > 0:
             terms["l2"] = losses.squared(toned, toned_target).mean()
@@ -135,15 +146,17 @@ class Objective(nn.Module):
         size = self.model.config.encoder_size
         inputs = _input_cameras(batch, every).resized(size, size)
         other = self._render(other_id, z_e, other_light, rotation, translation, inputs)
-        code = self.model.encode_expression(other.image, other.alpha)
+        seen = self.capture(other, batch.input_camera[every], batch.input_masks[every], other_light)
+        code = self.model.encode_expression(seen.image, seen.coverage)
         # z_e is the truth here: with a gradient the two would meet where neither says anything
         terms = {"consistency_code": ((code - z_e.detach()) ** 2).sum(dim=1).mean()}
         if self.weights.consistency_image > 0:
             cameras = _target_cameras(batch, every, views=1).resized(size, size)
             again = self._render(z_id, code, own_light, rotation, translation, cameras)
+            again_seen = self.capture(again, batch.camera[every, :1], batch.target_masks[every, :1], own_light)
             target = nn.functional.interpolate(batch.target_images[every, 0], size=(size, size), mode="area")
             terms["consistency_image"] = losses.photometric(
-                losses.tone(again.image.flatten(0, 1)), losses.tone(target)
+                losses.tone(again_seen.image.flatten(0, 1)), losses.tone(target)
             ).mean()
         return terms, other
 

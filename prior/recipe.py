@@ -6,6 +6,7 @@ import math
 
 from datasets.errors import VrmmError
 from datasets.loader import LoaderConfig
+from prior.capture_model import CaptureModelConfig
 from prior.losses import LossConfig
 from prior.render import RenderConfig
 from prior.vrmm import VRMMConfig
@@ -69,6 +70,7 @@ class TrainerConfig:
         checkpoint_every, keep_checkpoints: steps between checkpoints, and how many of the newest stay beside the best.
         preview_every: steps between preview sheets.
         log_every: steps between lines of metrics.
+        profile: number of last steps whose time is split by stage in ``profile.json``; 0 measures none.
     """
 
     steps: int = 6000
@@ -82,6 +84,7 @@ class TrainerConfig:
     keep_checkpoints: int = 2
     preview_every: int = 500
     log_every: int = 20
+    profile: int = 0
 
     def __post_init__(self) -> None:
         if self.zero not in (0, 1, 2):
@@ -137,6 +140,7 @@ class TrainRecipe:
     losses: LossConfig = dataclasses.field(default_factory=LossConfig)
     optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
     trainer: TrainerConfig = dataclasses.field(default_factory=TrainerConfig)
+    cameras: CaptureModelConfig = dataclasses.field(default_factory=CaptureModelConfig)
     capture: CaptureSize = dataclasses.field(default_factory=CaptureSize)
 
     def check_ranks(self, world_size: int) -> None:

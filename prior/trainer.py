@@ -21,13 +21,16 @@ from datasets.lightstage.heads import load_head_model
 from datasets.loader import FrameLoader
 from datasets.shards import DamageError
 from datasets.views import read_frame, training_keys
+from prior.capture_model import CaptureModel
 from prior.checkpoint import find_resume, load_checkpoint, save_checkpoint
 from prior.codebank import write_code_bank
+from prior.continuing import check_continues, remember_data
 from prior.distributed import Ranks, initialize_engine, join_ranks
 from prior.ema import WeightAverage
 from prior.encoders import MIN_IMAGE_SIZE
 from prior.objective import Objective, sample_generators
 from prior.preview import write_preview
+from prior.profiling import StepProfiler, phase
 from prior.recipe import Precision, TrainRecipe
 from prior.runfolder import MetricsLog, RunLock, describe_run, library_versions
 from prior.template import wrap_template
@@ -70,10 +73,13 @@ def _train(recipe: TrainRecipe, folder: Path, ranks: Ranks, progress: Progress |
     torch.manual_seed(recipe.seed)
     loader = FrameLoader(recipe.loader, rank=ranks.rank, world_size=ranks.world_size)
     check_data(recipe, loader)
+    if (folder / "checkpoints").exists():
+        check_continues(folder, recipe, loader.shards.info, loader.subjects)
     model = build_model(recipe, loader.subjects)
     standardize_encoders(model, loader)
     model.autocast = recipe.trainer.precision is Precision.bf16
-    objective = Objective(model, recipe.losses, recipe.render, recompute=recipe.trainer.recompute)
+    capture = CaptureModel(recipe.cameras, len(loader.shards.info.cameras))
+    objective = Objective(model, recipe.losses, recipe.render, capture=capture, recompute=recipe.trainer.recompute)
     join_ranks()
     resume = find_resume(folder / "checkpoints", recipe.trainer.zero)
     engine = initialize_engine(objective, recipe, ranks, universal=resume is not None and resume.universal)
@@ -86,6 +92,7 @@ def _train(recipe: TrainRecipe, folder: Path, ranks: Ranks, progress: Progress |
     run = TrainingRun(recipe=recipe, folder=folder, engine=engine, model=model, is_main=is_main, average=average)
     if is_main:
         describe_run(folder, to_yaml(recipe), library_versions())
+        remember_data(folder, loader.shards.info, loader.subjects)
     run.loop(loader, 0 if resume is None else resume.step, progress)
 
 
@@ -99,6 +106,12 @@ def check_data(recipe: TrainRecipe, loader: FrameLoader) -> None:
         )
     if min(size) < MIN_IMAGE_SIZE:
         raise VrmmError(f"images of {size[0]}×{size[1]} are smaller than the encoder needs ({MIN_IMAGE_SIZE} pixels)")
+    bare = loader.cameras_without_masks()
+    if bare and not recipe.cameras.background:
+        raise VrmmError(
+            f"pictures of {', '.join(bare[:3])} have no masks, so the head would have to be what is behind it, too; "
+            "set cameras.background=32"
+        )
 
 
 def build_model(recipe: TrainRecipe, subjects: tuple[str, ...]) -> VRMM:
@@ -165,8 +178,10 @@ class TrainingRun:
         log = Log(self.folder, step) if self.is_main else None
         batches = iter(loader.batches(step))
         terms: dict[str, torch.Tensor] = {}
+        profiler = StepProfiler(self.folder, trainer.profile if self.is_main else 0, steps)
         while step < steps:
-            terms = terms | self.step(batches, step)  # terms of eq. 13 stay from the last step that had them
+            with profiler.step(step):
+                terms = terms | self.step(batches, step)  # terms of eq. 13 stay from the last step that had them
             step += 1
             if step % trainer.log_every == 0 or step == steps:
                 values = self._mean(terms)
@@ -192,7 +207,8 @@ class TrainingRun:
     def step(self, batches: Iterator[FrameBatch], step: int) -> dict[str, torch.Tensor]:
         """One optimiser step; returns the terms of the last micro-batch, on the device."""
         started = time.perf_counter()
-        batch = next(batches)
+        with phase("data"):
+            batch = next(batches)
         waited = time.perf_counter() - started
         self._set_rate(step)
         losses, progress = self.recipe.losses, step / self.recipe.trainer.steps
@@ -204,13 +220,16 @@ class TrainingRun:
             self._last_keys = part.keys
             generators = sample_generators(self.recipe.seed, step, part.keys)
             try:
-                terms = self.engine(part, generators, consistency, progress)
+                with phase("forward"):
+                    terms = self.engine(part, generators, consistency, progress)
             except NonFiniteError as error:
                 raise self._spoilt(step) from error
             if not math.isfinite(float(terms["total"].detach())):  # before the weights are spoilt, too
                 raise self._spoilt(step)
-            self.engine.backward(terms["total"])
-            self.engine.step()
+            with phase("backward"):
+                self.engine.backward(terms["total"])
+            with phase("optimiser"):
+                self.engine.step()
         if self.average is not None:
             self.average.update()
         terms["seconds"] = torch.tensor(time.perf_counter() - started)
@@ -243,7 +262,14 @@ class TrainingRun:
         if self.is_main:
             shards = str(Path(self.recipe.loader.shards).resolve())
             with self._averaged():
-                save_weights(self.model, self.recipe.render, self.folder, step=step, shards=shards)
+                save_weights(
+                    self.model, self.recipe.render, self.folder, step=step, shards=shards, **self._camera_gains()
+                )
+
+    def _camera_gains(self) -> dict[str, list[list[float]]]:
+        """For model.json, so that pictures of the same cameras can be brought to the model's colours."""
+        capture: CaptureModel = self.engine.module.capture
+        return {} if capture.log_gain is None else {"camera_gains": capture.gains().detach().tolist()}
 
     def _averaged(self) -> contextlib.AbstractContextManager[None]:
         """Inside, the model has the weights that a run leaves."""

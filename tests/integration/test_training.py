@@ -138,6 +138,47 @@ def test_one_rank_sees_the_same_losses_as_two(recipe, uninterrupted):
     assert "is complete" in finish(start(recipe, out, ranks=1))
 
 
+def test_a_profile_splits_the_last_steps_of_a_run(recipe):
+    out = recipe.parent / "profiled"
+    finish(start(recipe, out, "trainer.profile=6"))
+    profile = json.loads((out / "profile.json").read_text())
+    assert profile["steps"] == 6
+    phases, kernels = profile["phases_ms"], profile["kernels_ms"]
+    assert sum(phases.values()) == pytest.approx(profile["step_ms"])
+    assert all(phases[name] > 0 for name in ("data", "forward", "backward", "optimiser"))
+    for phase in ("forward", "backward"):
+        inside = [kernels[f"{kernel} {phase}"] for kernel in ("raymarch", "assembly", "deconvolutions")]
+        assert all(milliseconds > 0 for milliseconds in inside), "a kernel has another name, so nothing is counted"
+        assert sum(inside) < phases[phase]
+    logged_step = logged(out)[-1]["seconds"]
+    # the profiler costs some, and a logged step is one of six
+    assert 0.2 * logged_step < profile["step_ms"] / 1e3 < 5.0 * logged_step
+
+
+def test_another_model_in_the_same_folder_is_refused(recipe, uninterrupted):
+    out = recipe.parent / "other_model"
+    finish(start(recipe, out, "trainer.steps=3"))
+    output = finish(start(recipe, out, "trainer.steps=6", "model.expression=7"), status=1)
+    errors = [line for line in output.splitlines() if line.startswith("error:")]
+    assert len(errors) == 1, output
+    assert "begun with model.expression=6, not 7" in errors[0]
+
+
+def test_a_capture_without_masks_needs_backgrounds_and_trains_with_them(tmp_path):
+    recipe = make_data(tmp_path, masks=False)
+    output = finish(start(recipe, tmp_path / "refused"), status=1)
+    assert "no masks" in output
+    assert "cameras.background=32" in output
+    out = tmp_path / "run"
+    finish(start(recipe, out, "cameras.background=8", "cameras.gain=true"))
+    rows = logged(out)
+    assert rows[-1]["alpha"] == 0.0, "there is no mask to compare with"
+    assert rows[-1]["l1"] < rows[0]["l1"]
+    gains = json.loads((out / "model.json").read_text())["camera_gains"]
+    assert len(gains) == 7
+    assert gains[0] != [1.0, 1.0, 1.0]
+
+
 def test_dead_rank_ends_the_others_and_a_second_writer_is_refused(recipe, uninterrupted):
     out = recipe.parent / "shared"
     # more steps than there is time for: the run must outlive the second writer's start

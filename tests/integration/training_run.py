@@ -24,9 +24,9 @@ trainer: {steps: 12, checkpoint_every: 3, preview_every: 100, log_every: 1, thre
 """
 
 
-def make_data(folder: Path) -> Path:
+def make_data(folder: Path, *, masks: bool = True) -> Path:
     """Shards and a recipe in ``folder``; returns the recipe."""
-    build_shards(TinyCapture(subjects=4, frames=8, size=(48, 48)), folder / "shards")
+    build_shards(TinyCapture(subjects=4, frames=8, size=(48, 48), masks=masks), folder / "shards")
     recipe = folder / "recipe.yaml"
     recipe.write_text(RECIPE)
     return recipe

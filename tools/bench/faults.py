@@ -32,13 +32,14 @@ def faults(
     json: Annotated[Path | None, typer.Option(help="Write the numbers to this file.")] = None,
     kills: Annotated[int, typer.Option(min=1, help="How many times to kill -9 all ranks.")] = 10,
     ranks: Annotated[int, typer.Option(min=1, help="Processes of a run.")] = 2,
+    precision: Annotated[str, typer.Option(help="fp32 or bf16.")] = "fp32",
     seed: Annotated[int, typer.Option(help="Of the moments.")] = 0,
 ) -> None:
     """Train to the same weights through kill -9 at random moments, half of them aimed inside a save."""
     from datasets.files import atomic_write_json
 
     with tempfile.TemporaryDirectory() as folder:
-        result = _measure(Path(folder), kills, ranks, random.Random(seed))
+        result = _measure(Path(folder), kills, ranks, precision, random.Random(seed))
     console.print(
         f"{result['kills']} kills, {result['kills_inside_a_save']} of them inside a save: weights are "
         f"{'bit-identical' if result['bit_identical'] else 'DIFFERENT'}"
@@ -49,8 +50,8 @@ def faults(
         raise typer.Exit(1)
 
 
-def _measure(folder: Path, kills: int, ranks: int, moments: random.Random) -> dict[str, Any]:
-    recipe = _prepare(folder)
+def _measure(folder: Path, kills: int, ranks: int, precision: str, moments: random.Random) -> dict[str, Any]:
+    recipe = _prepare(folder, precision)
     steps = 8 * kills
     whole, killed = folder / "whole", folder / "killed"
     _run(recipe, whole, steps, ranks).wait()
@@ -65,13 +66,14 @@ def _measure(folder: Path, kills: int, ranks: int, moments: random.Random) -> di
         "kills": kills,
         "kills_inside_a_save": inside,
         "ranks": ranks,
+        "precision": precision,
         "steps": steps,
         "bit_identical": _digest(whole) == _digest(killed),
         "machine": machine(),
     }
 
 
-def _prepare(folder: Path) -> Path:
+def _prepare(folder: Path, precision: str) -> Path:
     """A small synthetic capture as shards, and the recipe."""
     from datasets.lightstage.rig import RigConfig
     from datasets.lightstage.stage import StageConfig
@@ -85,7 +87,7 @@ def _prepare(folder: Path) -> Path:
     )  # fmt: skip
     build_shards(synthesize(config, folder / "capture"), folder / "shards")
     recipe = folder / "recipe.yaml"
-    recipe.write_text(RECIPE)
+    recipe.write_text(RECIPE.replace("threads: 1}", f"threads: 1, precision: {precision}}}"))
     return recipe
 
 

@@ -1,0 +1,67 @@
+"""What the objective's terms pull at, beside the pictures themselves."""
+
+import torch
+
+from datasets.batch import FrameBatch
+from prior.cameras import CameraBatch
+from prior.losses import LossConfig
+from prior.objective import Objective, sample_generators
+from prior.render import RenderConfig
+from tests.prior.small_model import SMALL, camera_at, small_model
+
+RENDER = RenderConfig(step=0.01, radius=0.16)
+SIZE = 32
+
+
+def frames(count=2):
+    """Frames lit by two lamps, with random pictures."""
+    generator = torch.Generator().manual_seed(0)
+    batch = FrameBatch.zeros(count, inputs=3, targets=1, height=SIZE, width=SIZE, lamps=2)
+    for name in ("input_images", "input_masks", "target_images", "target_masks", "lamp_irradiance"):
+        getattr(batch, name).copy_(torch.rand(getattr(batch, name).shape, generator=generator))
+    batch.lamp_directions.copy_(torch.tensor([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]))
+    cameras = CameraBatch.stack([camera_at(0.3, size=SIZE)])
+    for name in ("input_", ""):
+        getattr(batch, f"{name}world_to_camera").copy_(cameras.world_to_camera)
+        getattr(batch, f"{name}intrinsics").copy_(cameras.intrinsics)
+    batch.keys, batch.subject = [f"k{i}" for i in range(count)], torch.arange(count)
+    return batch
+
+
+def terms_of(model, step=0, **weights):
+    objective = Objective(model, LossConfig(consistency_image=0, consistency_code=0, **weights), RENDER)
+    batch = frames()
+    return objective(batch, sample_generators(0, step, batch.keys), False)
+
+
+def below_zero_share(model):
+    """Negative shading of all voxels, every direction burning alone."""
+    torch.manual_seed(5)
+    z_id, z_e = torch.randn(1, SMALL.identity), torch.randn(1, SMALL.expression)
+    geometry = model.decode_geometry(z_id, z_e)
+    light = torch.eye(SMALL.light_directions)[None]
+    return float((model.decode_shading(geometry, torch.tensor([[[0.0, 0.0, 1.0]]]), light) < 0).float().mean())
+
+
+def test_hinge_on_shading_turns_negative_light_positive_for_every_direction():
+    model = small_model()
+    before = below_zero_share(model)
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    for step in range(60):
+        optimizer.zero_grad()
+        terms = terms_of(model, step, shading=1.0, l1=0, alpha=0, perceptual=0, kl=0, volume=0, scale=0, negative=0)
+        terms["total"].backward()
+        optimizer.step()
+    assert before > 0.2
+    assert below_zero_share(model) < 0.2 * before
+
+
+def test_a_term_without_weight_is_not_computed():
+    assert "shading" not in terms_of(small_model(), shading=0.0)
+    assert "shading" in terms_of(small_model(), shading=1.0)
+
+
+def test_the_direction_depends_on_step_and_sample_alone():
+    first, again, later = (float(terms_of(small_model(), step)["shading"]) for step in (1, 1, 2))
+    assert first == again
+    assert first != later
