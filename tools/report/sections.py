@@ -32,6 +32,8 @@ CAPTIONS = {
     "environment": "Lit by made-up places (studio, sky, sunset, window, neon) instead of lamps.",
     "expression_transfer": "The expression of one person (last column) on another; “neutral” is the same model "
     "without it.",
+    "identity_interpolation": "Codes half-way between two people, against the true head half-way between theirs; last, "
+    "the first of the two alone.",
 }
 STAGES = {
     "capture": "capture: render the people",
