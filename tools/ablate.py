@@ -25,9 +25,9 @@ COLUMNS = {
 CODES = {
     "identity_accuracy": "who",
     "light_direction_r2": "light",
-    "expression_r2": "expression",
-    "expression_of_others_r2": "of others",
-    "identity_code_r2": "z_id: expression",
+    "expression_r2": "expr.",
+    "expression_of_others_r2": "others",
+    "identity_code_r2": "z_id",
 }
 """Probes of evaluation.json's ``leakage`` and their columns."""
 
@@ -86,8 +86,8 @@ def ablation_table(table: dict[str, Any]) -> Table:
 
 def codes_table(table: dict[str, Any]) -> Table:
     """How well expressions go from one person to another, and what linear probes read from the codes."""
-    shown = Table(title="Transfer between people (MAE /255), and what linear probes read from z_e (and z_id)")
-    shown.add_column("", no_wrap=True)
+    shown = Table(title="Transfer between people, MAE /255, and what linear probes read from the codes")
+    shown.add_column("")
     for name in ("transfer", "neutral", *CODES.values()):
         shown.add_column(name, justify="right")
     for variant, row in table.items():
@@ -96,8 +96,9 @@ def codes_table(table: dict[str, Any]) -> Table:
         values += [probes.get(name) for name in CODES]
         shown.add_row(variant.replace("_", " "), *["" if value is None else f"{value:.2f}" for value in values])
     shown.caption = (
-        "transfer: error of one person's expression on another; neutral: without the expression. who: share of frames "
-        "whose person is named; the others R². Wanted: who and light low, expression high, also of others not fitted"
+        "transfer: one person's expression on another; neutral: the same without the expression. From z_e: who it is "
+        "(share of frames), the light's direction, the expression, the expression of others than it was fitted to; "
+        "from z_id: the expression (R²). Wanted are a low error, expr. and others high, the rest low"
     )
     return shown
 

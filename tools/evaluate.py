@@ -21,10 +21,10 @@ LABELS = {
 """Categories of evaluation.json, in the words of tables."""
 
 BASELINES = {
-    "mean_light": "mean light dB",
-    "mean_image": "mean image dB",
-    "neutral": "neutral dB",
-    "first": "first alone dB",
+    "mean_light": "mean light",
+    "mean_image": "mean image",
+    "neutral": "neutral",
+    "first": "first alone",
 }
 """What a category is compared with, and its column."""
 
@@ -55,12 +55,18 @@ def evaluate(
 
 def evaluation_table(result: dict[str, Any]) -> Table:
     """evaluation.json as a table: the model, and what it has to beat."""
-    table = Table(title="Inside the head mask, after display encoding")
+    table = Table(title="Inside the head mask, after display encoding (what is to be beaten: dB)")
     table.add_column("")
     rows = {label: result[category] for category, label in LABELS.items() if category in result}
     learned = any("lpips" in row for row in rows.values())
     baselines = [name for name in BASELINES if any(name in row for row in rows.values())]
-    for name in ("PSNR dB", "SSIM", "MAE /255", *(["LPIPS"] if learned else []), *map(BASELINES.__getitem__, baselines)):
+    for name in (
+        "PSNR dB",
+        "SSIM",
+        "MAE /255",
+        *(["LPIPS"] if learned else []),
+        *map(BASELINES.__getitem__, baselines),
+    ):
         table.add_column(name, justify="right")
     for label, row in rows.items():
         numbers = [f"{row['psnr']:.2f}", f"{row['ssim']:.3f}", f"{row['mae255']:.2f}"]
@@ -85,10 +91,10 @@ def _leakage_words(result: dict[str, Any]) -> list[str]:
         return []
     return [
         f"a linear probe reads from the expression code: identity {found['identity_accuracy']:.0%} (from the true "
-        f"expression {found['identity_accuracy_of_truth']:.0%}, chance {found['identity_chance']:.0%}), light direction "
-        f"R² {found['light_direction_r2']:.2f}, expression R² {found['expression_r2']:.2f} "
-        f"(of new people {found['expression_of_others_r2']:.2f}); from the identity code: expression R² "
-        f"{found['identity_code_r2']:.2f}"
+        f"expression {found['identity_accuracy_of_truth']:.0%}, chance {found['identity_chance']:.0%}), "
+        f"light direction R² {found['light_direction_r2']:.2f}, expression R² {found['expression_r2']:.2f} "
+        f"(of new people {found['expression_of_others_r2']:.2f}); "
+        f"from the identity code: expression R² {found['identity_code_r2']:.2f}"
     ]
 
 

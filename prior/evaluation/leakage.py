@@ -55,8 +55,9 @@ def probe(frames: ProbeFrames) -> dict[str, float]:
         true expression, wanted: 0. ``expression_r2``: z_e → true expression, wanted: 1, and
         ``expression_of_others_r2``: the same probe on people it has not seen, wanted: no less. ``frames``.
     """
-    folds = block_folds(frames.subjects, FOLDS) if frames.subjects else np.zeros(0, int)
-    people = group_folds(frames.subjects, FOLDS)
+    if not frames.subjects:
+        return {}
+    folds, people = block_folds(frames.subjects, FOLDS), group_folds(frames.subjects, FOLDS)
     if min(len(np.unique(folds)), len(np.unique(people))) < LEAST_FOLDS:
         return {}
 

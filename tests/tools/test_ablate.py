@@ -7,6 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 import tools.ablate as command
+from prior.evaluation.plan import EvaluationConfig
 from tools.main import COMMANDS, build_app
 
 
