@@ -56,7 +56,7 @@ def evaluate(
 def evaluation_table(result: dict[str, Any]) -> Table:
     """evaluation.json as a table: the model, and what it has to beat."""
     table = Table(title="Inside the head mask, after display encoding (what is to be beaten: dB)")
-    table.add_column("")
+    table.add_column("", min_width=11)
     rows = {label: result[category] for category, label in LABELS.items() if category in result}
     learned = any("lpips" in row for row in rows.values())
     baselines = [name for name in BASELINES if any(name in row for row in rows.values())]

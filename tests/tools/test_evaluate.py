@@ -1,5 +1,6 @@
 """The tables of vrmm evaluate and vrmm ablate: what is measured is shown, in its own column."""
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ def leakage(accuracy: float) -> dict[str, float]:
 
 
 def shown(table: Table) -> str:
-    console = Console(width=200, record=True, quiet=True)
+    console = Console(width=200, file=io.StringIO(), record=True)
     console.print(table)
     return console.export_text()
 
