@@ -72,7 +72,7 @@ def evaluation_table(result: dict[str, Any]) -> Table:
         numbers = [f"{row['psnr']:.2f}", f"{row['ssim']:.3f}", f"{row['mae255']:.2f}"]
         numbers += [f"{row['lpips']:.3f}" if "lpips" in row else ""] if learned else []
         table.add_row(label, *numbers, *[f"{row[name]['psnr']:.1f}" if name in row else "" for name in baselines])
-    table.caption = "\n".join([_pose_words(result), *_leakage_words(result), *_jitter_words(result)])
+    table.caption = "\n".join([_pose_words(result), *code_words(result)])
     return table
 
 
@@ -85,24 +85,20 @@ def _pose_words(result: dict[str, Any]) -> str:
     )
 
 
-def _leakage_words(result: dict[str, Any]) -> list[str]:
-    found = result.get("leakage")
-    if not found:
-        return []
-    return [
-        f"a linear probe reads from the expression code: identity {found['identity_accuracy']:.0%} (from the true "
-        f"expression {found['identity_accuracy_of_truth']:.0%}, chance {found['identity_chance']:.0%}), "
-        f"light direction R² {found['light_direction_r2']:.2f}, expression R² {found['expression_r2']:.2f} "
-        f"(of new people {found['expression_of_others_r2']:.2f}); "
-        f"from the identity code: expression R² {found['identity_code_r2']:.2f}"
-    ]
-
-
-def _jitter_words(result: dict[str, Any]) -> list[str]:
-    found = result.get("jitter")
-    if not found:
-        return []
-    return [
-        f"primitives' second difference from frame to frame {found['primitive_mm']:.2f} mm (true surface "
-        f"{found['true_mm']:.2f} mm)"
-    ]
+def code_words(result: dict[str, Any]) -> list[str]:
+    """Sentences about what the codes hold and how much the primitives tremble, where evaluation.json says it."""
+    words = []
+    if found := result.get("leakage"):
+        words.append(
+            f"A linear probe reads from the expression code: identity {found['identity_accuracy']:.0%} (from the true "
+            f"expression {found['identity_accuracy_of_truth']:.0%}, chance {found['identity_chance']:.0%}), "
+            f"light direction R² {found['light_direction_r2']:.2f}, expression R² {found['expression_r2']:.2f} "
+            f"(of new people {found['expression_of_others_r2']:.2f}); "
+            f"from the identity code: expression R² {found['identity_code_r2']:.2f}."
+        )
+    if found := result.get("jitter"):
+        words.append(
+            f"The primitives' second difference from frame to frame is {found['primitive_mm']:.2f} mm, that of the "
+            f"true surface {found['true_mm']:.2f} mm."
+        )
+    return words

@@ -68,7 +68,7 @@ def test_codes_and_trembling_are_in_words() -> None:
     text = " ".join(shown(evaluation_table(result(leakage=leakage(0.57), jitter=jitter))).split())
     assert "identity 57% (from the true expression 22%, chance 6%), light direction R² 0.31" in text
     assert "expression R² 0.83 (of new people 0.74)" in text
-    assert "1.23 mm (true surface 0.50 mm)" in text
+    assert "is 1.23 mm, that of the true surface 0.50 mm" in text
 
 
 def test_an_ablation_shows_transfer_and_codes_of_every_variant() -> None:
