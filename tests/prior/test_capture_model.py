@@ -32,12 +32,12 @@ def test_gains_of_unmatched_cameras_are_found():
     target = rendering.image * true[CAMERA][..., None, None]
     model = CaptureModel(CaptureModelConfig(gain=True), 3)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.05)
-    for _ in range(150):
+    for _ in range(300):
         optimizer.zero_grad()
-        (model(rendering, CAMERA, rendering.alpha, LIGHT).image - target).abs().mean().backward()
+        ((model(rendering, CAMERA, rendering.alpha, LIGHT).image - target) ** 2).mean().backward()
         optimizer.step()
-    # Adam at 0.05 swings by a few thousandths around the answer
-    torch.testing.assert_close(model.gains().detach(), true, rtol=0.0, atol=0.02)
+    # a quadratic in few numbers: Adam comes to rest
+    torch.testing.assert_close(model.gains().detach(), true, rtol=0.0, atol=2e-3)
     torch.testing.assert_close(model.gains().detach().prod(dim=0), torch.ones(3))
 
 

@@ -11,6 +11,7 @@ from tests.prior.small_model import SMALL, camera_at, small_model
 
 RENDER = RenderConfig(step=0.01, radius=0.16)
 SIZE = 32
+OTHERS = dict.fromkeys(("l1", "alpha", "perceptual", "kl", "volume", "scale", "negative"), 0.0)
 
 
 def frames(count=2):
@@ -29,7 +30,7 @@ def frames(count=2):
 
 
 def terms_of(model, step=0, **weights):
-    objective = Objective(model, LossConfig(consistency_image=0, consistency_code=0, **weights), RENDER)
+    objective = Objective(model, LossConfig(consistency_image=0.0, consistency_code=0.0, **weights), RENDER)
     batch = frames()
     return objective(batch, sample_generators(0, step, batch.keys), False)
 
@@ -49,7 +50,7 @@ def test_hinge_on_shading_turns_negative_light_positive_for_every_direction():
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
     for step in range(60):
         optimizer.zero_grad()
-        terms = terms_of(model, step, shading=1.0, l1=0, alpha=0, perceptual=0, kl=0, volume=0, scale=0, negative=0)
+        terms = terms_of(model, step, shading=1.0, **OTHERS)
         terms["total"].backward()
         optimizer.step()
     assert before > 0.2
