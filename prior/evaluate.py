@@ -12,12 +12,15 @@ from datasets.errors import VrmmError
 from datasets.files import atomic_write_json
 from datasets.lightstage.render import RenderedImage
 from datasets.lightstage.stage import LightStage
-from prior.evaluation.answers import Answerer, Answers
-from prior.evaluation.plan import Category, EvaluationConfig, Shot, plan_shots
+from prior.evaluation.answers import Answerer
+from prior.evaluation.jitter import jitter
+from prior.evaluation.leakage import leakage
+from prior.evaluation.plan import OTHER_HEADS, Category, EvaluationConfig, Shot, plan_shots
 from prior.evaluation.pose import pose_errors
 from prior.evaluation.run import TrainedRun, load_run
 from prior.evaluation.sheets import Comparison, write_sheet
 from prior.evaluation.truth import StageMaker, TruthStage, TruthStore
+from prior.lpips import LEAST_SIZE, LPIPS
 from prior.metrics import image_metrics, mask_iou, mean_metrics
 
 Progress = Callable[[int, int], object]
@@ -42,25 +45,27 @@ def evaluate(
 
     Writes ``evaluation.json``, ``sheets/{category}.png`` and ``sheets/images.json`` (every picture's numbers) to the
     run folder, and keeps the truth in ``truth/`` for the next time. PSNR, SSIM and MAE are those of
-    ``prior.metrics``: in the true head mask, after display encoding, mean over pictures.
+    ``prior.metrics``: in the true head mask, after display encoding, mean over pictures. LPIPS is there if the config
+    names its weights.
 
     Args:
         run_folder: written by the trainer.
         progress: called with (pictures done, pictures in all); rendering and comparing count as one each.
-        config: how many pictures.
+        config: how many pictures, and what else is measured.
         shards: the run's training data, where they have moved.
         processes: that render truth; 0 renders in this one.
         truth_folder: keeps the truth, for runs that are compared; None is ``truth/`` of the run folder.
         make_stage: how the truth is rendered.
 
     Raises:
-        VrmmError: no run, no shards, or a capture whose truth cannot be rendered.
+        VrmmError: no run, no shards, no such weights, or a capture whose truth cannot be rendered.
     """
     started = time.perf_counter()
     config = config or EvaluationConfig()
     run = load_run(run_folder, shards)
     if run.shards.info.synthetic is None:
         raise VrmmError(f"{run.shards.folder} is no capture of the light stage, so there is no truth to compare with")
+    lpips = _load_lpips(run, config.lpips_weights)
     stage = make_stage(run.shards.info)
     shots = plan_shots(run, stage, config)
     report = progress or (lambda done, total: None)
@@ -71,20 +76,26 @@ def evaluate(
     answerer = Answerer(run)
     comparisons = []
     for shot, truth in zip(shots, truths, strict=True):
-        comparisons.append(compare(answerer, shot, truth))
+        comparisons.append(compare(answerer, shot, truth, lpips))
         report(len(shots) + len(comparisons), 2 * len(shots))
     result = summary(run, comparisons, {subject.name: subject.tone for subject in stage.subjects})
     result["pose"] = pose_errors(run, answerer, config.pose_frames)
+    result["leakage"] = leakage(run, answerer, config.probe_frames)
+    result["jitter"] = jitter(run, stage, answerer, config.jitter_subjects)
     result["seconds"] = time.perf_counter() - started
     _write(run.folder, comparisons, result, config)
     return result
 
 
-def compare(answerer: Answerer, shot: Shot, truth: RenderedImage) -> Comparison:
-    """Answer one shot and measure every answer in the true mask."""
+def compare(answerer: Answerer, shot: Shot, truth: RenderedImage, lpips: LPIPS | None = None) -> Comparison:
+    """Answer one shot and measure every answer in the true mask, with LPIPS if it is given."""
     answers = answerer.answer(shot)
     image, mask = torch.as_tensor(truth.image), torch.as_tensor(truth.mask)
-    metrics = {name: image_metrics(picture, image, mask) for name, picture in _pictures(answers).items()}
+    pictures = answers.pictures()
+    metrics = {name: image_metrics(picture, image, mask) for name, picture in pictures.items()}
+    if lpips is not None:
+        for name, picture in pictures.items():
+            metrics[name]["lpips"] = lpips.inside(picture, image, mask)
     metrics["model"]["mask_iou"] = mask_iou(answers.alpha, mask)
     transfer = shot.category is Category.EXPRESSION_TRANSFER
     source = answerer.captured(shot.frame.key, shot.camera.name) if transfer else None
@@ -99,7 +110,7 @@ def summary(run: TrainedRun, comparisons: Sequence[Comparison], tones: dict[str,
         if rows:
             means = {name: mean_metrics([row[name] for row in rows]) for name in rows[0]}
             result[category.value] = {**means.pop("model"), "images": len(rows), **means}
-    own = [comparison for comparison in comparisons if comparison.shot.category is not Category.EXPRESSION_TRANSFER]
+    own = [comparison for comparison in comparisons if comparison.shot.category not in OTHER_HEADS]
     result["mask_iou"] = _mean([comparison.metrics["model"]["mask_iou"] for comparison in own])
     by_subject = {name: [c.metrics["model"] for c in own if c.shot.subject == name] for name in run.subjects}
     result["subjects"] = {
@@ -110,9 +121,16 @@ def summary(run: TrainedRun, comparisons: Sequence[Comparison], tones: dict[str,
     return result
 
 
-def _pictures(answers: Answers) -> dict[str, torch.Tensor]:
-    pictures = {"model": answers.model, "mean_light": answers.mean_light, "mean_image": answers.mean_image}
-    return pictures if answers.neutral is None else {**pictures, "neutral": answers.neutral}
+def _load_lpips(run: TrainedRun, weights: str) -> LPIPS | None:
+    """None without weights; complains before anything is rendered."""
+    if not weights:
+        return None
+    smallest = min(min(camera.width, camera.height) for camera in run.cameras("train"))
+    if smallest < LEAST_SIZE:
+        raise VrmmError(
+            f"LPIPS needs pictures of {LEAST_SIZE} pixels or more, not {smallest}; evaluate without --lpips-weights"
+        )
+    return LPIPS(Path(weights))
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -129,6 +147,7 @@ def _write(folder: Path, comparisons: Sequence[Comparison], result: dict[str, An
         {
             "category": comparison.shot.category.value,
             "subject": comparison.shot.subject,
+            **({"other": comparison.shot.other} if comparison.shot.other else {}),
             "key": comparison.shot.frame.key,
             "camera": comparison.shot.camera.name,
             "light": comparison.shot.light_name,

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from datasets.errors import VrmmError
+from prior.statefile import read_state
 
 LAYERS = (64, 64, "pool", 128, 128, "pool", 256, 256, 256, 256, "pool", 512, 512, 512, 512)
 """Convolutions of VGG-19 up to conv4_4, each followed by a ReLU, in the order of torchvision's ``features``."""
@@ -80,11 +81,4 @@ def _load(features: nn.Sequential, path: Path) -> None:
 def _read(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise VrmmError(f"losses.vgg_weights={path} does not exist; leave it empty to use structural similarity")
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(path)
-        return torch.load(path, weights_only=True, map_location="cpu")
-    except Exception as error:  # torch and safetensors raise many kinds
-        raise VrmmError(f"{path} cannot be read as weights: {str(error).strip().splitlines()[0]}") from error
+    return read_state(path)

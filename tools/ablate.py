@@ -18,8 +18,18 @@ COLUMNS = {
     "held_out_frame": "frame",
     "environment": "map",
     "expression_transfer": "transfer",
+    "identity_interpolation": "half-way",
 }
-"""Categories of evaluation.json and their columns; all but the transfer were held out of the training."""
+"""Categories of evaluation.json and their columns; all but the last two were held out of the training."""
+
+CODES = {
+    "identity_accuracy": "who",
+    "light_direction_r2": "light",
+    "expression_r2": "expr.",
+    "expression_of_others_r2": "others",
+    "identity_code_r2": "z_id",
+}
+"""Probes of evaluation.json's ``leakage`` and their columns."""
 
 
 def ablate(
@@ -31,6 +41,7 @@ def ablate(
     only: Annotated[str | None, typer.Option(help="Train this run alone, for example without_kl_0.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the runs; continues where it stands.")] = None,
     json: Annotated[Path | None, typer.Option(help="Write the table to this file.")] = None,
+    lpips_weights: Annotated[Path | None, typer.Option(help="As of vrmm evaluate.")] = None,
 ) -> None:
     """Train the full model and variants that lack one thing each, and compare them with rendered truth.
 
@@ -51,9 +62,10 @@ def ablate(
         if only in (None, run.name):
             console.print(f"[bold]{number}/{len(runs)} {run.name}, {steps} steps[/bold]")
             changes = [*(overrides or []), *run.overrides, f"trainer.steps={steps}"]
-            results[run] = _train_and_evaluate(config, changes, folder / run.name, folder / "truth")
+            results[run] = _train_and_evaluate(config, changes, folder / run.name, folder / "truth", lpips_weights)
     table = collect(results)
     console.print(ablation_table(table))
+    console.print(codes_table(table))
     if only is None:
         atomic_write_json(folder / "ablation.json", table)
     if json is not None:
@@ -69,6 +81,25 @@ def ablation_table(table: dict[str, Any]) -> Table:
     for variant, row in table.items():
         values = [f"{row[name]['psnr']:.2f}" if name in row else "" for name in COLUMNS]
         shown.add_row(variant.replace("_", " "), *values, str(len(row["seeds"])))
+    return shown
+
+
+def codes_table(table: dict[str, Any]) -> Table:
+    """How well expressions go from one person to another, and what linear probes read from the codes."""
+    shown = Table(title="Transfer between people, MAE /255, and what linear probes read from the codes")
+    shown.add_column("")
+    for name in ("transfer", "neutral", *CODES.values()):
+        shown.add_column(name, justify="right")
+    for variant, row in table.items():
+        transfer, probes = row.get("expression_transfer", {}), row.get("leakage", {})
+        values = [part.get("mae255") for part in (transfer, transfer.get("neutral", {}))]
+        values += [probes.get(name) for name in CODES]
+        shown.add_row(variant.replace("_", " "), *["" if value is None else f"{value:.2f}" for value in values])
+    shown.caption = (
+        "transfer: one person's expression on another; neutral: the same without the expression. From z_e: who it is "
+        "(share of frames), the light's direction, the expression, the expression of others than it was fitted to; "
+        "from z_id: the expression (R²). Wanted are a low error, expr. and others high, the rest low"
+    )
     return shown
 
 
@@ -99,14 +130,17 @@ def _waiting_for(path: Path) -> Iterator[None]:
         yield
 
 
-def _train_and_evaluate(config: Path, changes: list[str], run: Path, truth: Path) -> dict[str, Any]:
+def _train_and_evaluate(
+    config: Path, changes: list[str], run: Path, truth: Path, lpips_weights: Path | None
+) -> dict[str, Any]:
     from datasets.files import read_json
     from prior.evaluate import evaluate
+    from prior.evaluation.plan import EvaluationConfig
 
     if not (run / "evaluation.json").exists():
         _train(config, changes, run)
         with progress_bar(f"evaluating {run.name}") as report:
-            evaluate(run, report, truth_folder=truth)
+            evaluate(run, report, truth_folder=truth, config=EvaluationConfig(lpips_weights=str(lpips_weights or "")))
     return read_json(run / "evaluation.json", "an evaluation")
 
 

@@ -133,14 +133,6 @@ def probe_video() -> str:
     return f"libx264 in PyAV {av.__version__}"
 
 
-def probe_lpips() -> str:
-    """The optional learned metric."""
-    if importlib.util.find_spec("lpips") is None:
-        return "not installed (optional: pip install -e .[lpips])"
-    importlib.import_module("lpips")
-    return importlib.metadata.version("lpips")
-
-
 REINSTALL = "install the libraries again: rm -rf .venv && make setup"
 
 PROBES = {
@@ -166,7 +158,6 @@ PROBES = {
     ),
     "webdataset": Probe(title="WebDataset", run=probe_webdataset, remedy=REINSTALL),
     "video": Probe(title="H.264 encoder", run=probe_video, remedy="pip install --force-reinstall av", needed=False),
-    "lpips": Probe(title="LPIPS", run=probe_lpips, remedy="pip install -e .[lpips]", needed=False),
 }
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 from abc import ABC, abstractmethod
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -41,6 +42,20 @@ class Material:
     specular: float
 
 
+@runtime_checkable
+class Person(Protocol):
+    """Whoever a head model can show: a ``Subject``, or someone between two of them."""
+
+    @property
+    def identity(self) -> Float[np.ndarray, "I"]:
+        """Shape coefficients."""
+        ...
+
+    def materials(self, model: "HeadModel") -> dict[str, Material]:
+        """Materials by name."""
+        ...
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Subject:
     """A person of a head model: shape coefficients, and the seed of the appearance.
@@ -56,6 +71,10 @@ class Subject:
     identity: Float[np.ndarray, "I"]
     appearance_seed: int
     tone: float
+
+    def materials(self, model: "HeadModel") -> dict[str, Material]:
+        """Those that the model paints from the seed and the tone."""
+        return model.materials(self)
 
 
 class HeadModel(ABC):

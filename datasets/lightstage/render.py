@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 
 from datasets.capture import Camera, Light, Pose
 from datasets.lightstage.environment import EnvironmentMap
-from datasets.lightstage.head import HeadModel, Subject
+from datasets.lightstage.head import HeadModel, Person
 from datasets.lightstage.mitsuba_scene import (
     BLOCK_SIZE,
     SceneMesh,
@@ -74,7 +74,7 @@ class HeadRenderer:
             set_threads(threads)
         self._model = model
         self._meshes = self._make_meshes()
-        self._subject: Subject | None = None
+        self._person: Person | None = None
         self._points = np.zeros((0, 3))
         self._light: Light | EnvironmentMap = Light(positions=np.zeros((0, 3)), irradiance=np.zeros((0, 3)))
         self._scene: Any = None
@@ -85,15 +85,15 @@ class HeadRenderer:
         aovs = {"type": "aov", "aovs": "position:position,normal:sh_normal,uv:uv", "block_size": BLOCK_SIZE}
         self._aov = self._mi.load_dict({**aovs, "coverage": {"type": "depth"}})
 
-    def place(self, subject: Subject, expression: Float[np.ndarray, "E"], pose: Pose) -> None:
-        """Put the subject with an expression at a pose, in place of whoever was there."""
-        if subject is not self._subject:
-            materials = {name: make_bsdf(self._mi, value) for name, value in self._model.materials(subject).items()}
+    def place(self, person: Person, expression: Float[np.ndarray, "E"], pose: Pose) -> None:
+        """Put a person with an expression at a pose, in place of whoever was there."""
+        if person is not self._person:
+            materials = {name: make_bsdf(self._mi, value) for name, value in person.materials(self._model).items()}
             for part in self._model.parts:
                 self._meshes[part.name].mesh.set_bsdf(materials[part.material])
-            self._subject = subject
+            self._person = person
         placed = {}
-        for name, vertices in self._model.shape(subject.identity, np.asarray(expression)).items():
+        for name, vertices in self._model.shape(person.identity, np.asarray(expression)).items():
             placed[name] = vertices @ pose.rotation.T + pose.translation
             self._meshes[name].move(placed[name])
         self._points = np.concatenate(list(placed.values()))

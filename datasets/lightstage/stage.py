@@ -9,9 +9,10 @@ from jaxtyping import Float
 from datasets.capture import Camera, CaptureInfo, Frame, ImageEncoding, Light, Pose, frame_key
 from datasets.config import from_dict, to_dict
 from datasets.errors import VrmmError
+from datasets.lightstage.blend import Blend
 from datasets.lightstage.environment import EnvironmentMap
 from datasets.lightstage.expressions import PerformanceConfig, expressions, head_motion
-from datasets.lightstage.head import HeadModel, Subject
+from datasets.lightstage.head import HeadModel, Person, Subject
 from datasets.lightstage.heads import PROCEDURAL, load_head_model, make_subject
 from datasets.lightstage.patterns import LightPatterns, Pattern, PatternConfig
 from datasets.lightstage.render import HeadRenderer, RenderedImage, render_seed
@@ -107,6 +108,7 @@ class LightStage:
         self.config = config
         self._threads = threads
         self._placed: tuple[object, ...] | None = None
+        self._blends: dict[frozenset[str], Blend] = {}
         self._lit: tuple[object, ...] | None = None
         self.patterns = LightPatterns(config.patterns, lamp_positions(config.rig), config.seed)
 
@@ -166,6 +168,14 @@ class LightStage:
         """Raises VrmmError for an unknown name."""
         return self.subjects[self._number(name)]
 
+    def blend(self, first: str, second: str) -> Blend:
+        """The person half-way between two subjects; raises VrmmError for an unknown name."""
+        names = frozenset((first, second))
+        if names not in self._blends:
+            a, b = sorted((first, second))
+            self._blends[names] = Blend(first=self.subject(a), second=self.subject(b))
+        return self._blends[names]
+
     def frames(self, subject: str) -> list[Frame]:
         """The subject's frames in order, without their pictures.
 
@@ -220,6 +230,14 @@ class LightStage:
         moved = self.model.landmarks(mean, np.asarray(expression))
         return float(np.sqrt(((moved - rest) ** 2).sum(axis=1).mean()))
 
+    def surface(self, subject: str, expression: Float[np.ndarray, "E"]) -> Float[np.ndarray, "V 3"]:
+        """The true vertices of all meshes of a subject's head, the same ones for any expression, head frame, metres.
+
+        Raises:
+            VrmmError: an unknown subject.
+        """
+        return np.concatenate(list(self.model.shape(self.subject(subject).identity, np.asarray(expression)).values()))
+
     def render_frame(self, frame: Frame, camera: Camera) -> RenderedImage:
         """A picture of the capture, with its noise; a pure function of the config, the frame and the camera."""
         self._place(frame.subject, frame.expression, frame.pose or Pose.identity())
@@ -235,6 +253,7 @@ class LightStage:
         camera: Camera,
         pose: Pose | None = None,
         samples: int = 0,
+        other: str = "",
     ) -> RenderedImage:
         """A clean picture of a subject of the capture, any expression, light, camera and pose.
 
@@ -245,12 +264,13 @@ class LightStage:
             camera: any with square pixels; it need not be of the rig.
             pose: head→world, at rest by default.
             samples: per pixel; 0 is ``truth_samples``.
+            other: a second subject; the picture is of the person half-way to them (see ``Blend``). Empty is nobody.
 
         Raises:
             VrmmError: an unknown subject, a wrong number of controls, or light that is negative or NaN.
         """
         controls = tuple(float(value) for value in np.asarray(expression).ravel())
-        self._place(subject, controls, pose or Pose.identity())
+        self._place(subject, controls, pose or Pose.identity(), other)
         self._illuminate(light)
         return self.renderer.image(camera, samples=samples or truth_samples(light), seed=render_seed("truth"))
 
@@ -278,16 +298,18 @@ class LightStage:
         burning = int((frame.light.irradiance > 0).any(axis=1).sum())
         return self.config.samples if burning > 1 else self.config.single_samples
 
-    def _place(self, subject: str, expression: tuple[float, ...] | None, pose: Pose) -> None:
+    def _place(self, subject: str, expression: tuple[float, ...] | None, pose: Pose, other: str = "") -> None:
         controls = self.model.neutral_expression() if expression is None else np.array(expression, np.float64)
         if controls.shape != (len(self.model.expression_names),):
             raise VrmmError(
                 f"the expression has {controls.size} controls; {self.config.head_model} has "
                 f"{len(self.model.expression_names)}"
             )
-        key = (subject, controls.tobytes(), np.asarray(pose.rotation).tobytes(), np.asarray(pose.translation).tobytes())
+        person: Person = self.blend(subject, other) if other else self.subject(subject)
+        at = np.asarray(pose.rotation).tobytes(), np.asarray(pose.translation).tobytes()
+        key = (id(person), controls.tobytes(), *at)  # the stage keeps its people
         if key != self._placed:
-            self.renderer.place(self.subject(subject), controls, pose)
+            self.renderer.place(person, controls, pose)
             self._placed = key
 
     def _illuminate(self, light: Light | EnvironmentMap) -> None:

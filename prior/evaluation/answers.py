@@ -27,6 +27,7 @@ class Answers:
         mean_light: the same model given the mean training light.
         mean_image: mean of the subject's captured training frames in the camera, or the nearest training camera.
         neutral: of an expression transfer, the same model given the subject's neutral expression.
+        first: of an identity interpolation, the first of the two subjects alone.
     """
 
     model: Float[Tensor, "3 H W"]
@@ -34,6 +35,18 @@ class Answers:
     mean_light: Float[Tensor, "3 H W"]
     mean_image: Float[Tensor, "3 H W"]
     neutral: Float[Tensor, "3 H W"] | None
+    first: Float[Tensor, "3 H W"] | None = None
+
+    def pictures(self) -> dict[str, Float[Tensor, "3 H W"]]:
+        """Those that there are, by their names in evaluation.json."""
+        every = {
+            "model": self.model,
+            "mean_light": self.mean_light,
+            "mean_image": self.mean_image,
+            "neutral": self.neutral,
+            "first": self.first,
+        }
+        return {name: picture for name, picture in every.items() if picture is not None}
 
 
 class Answerer:
@@ -58,15 +71,18 @@ class Answerer:
             pose = self.encode(shot.frame.key)
             model, alpha = self._render(shot, pose.mean, pose, shot.light)
             mean, _ = self._render(shot, pose.mean, pose, self._mean_light)
-            neutral = None
+            neutral = first = None
             if shot.neutral is not None:
                 neutral, _ = self._render(shot, self.encode(shot.neutral.key).mean, pose, shot.light)
+            if shot.other:
+                first, _ = self._render(dataclasses.replace(shot, other=""), pose.mean, pose, shot.light)
             return Answers(
                 model=model,
                 alpha=alpha,
                 mean_light=mean,
                 mean_image=self.mean_image(shot.subject, self._run.nearest_training_camera(shot.camera)),
                 neutral=neutral,
+                first=first,
             )
 
     def encode(self, key: str) -> Encoding:
@@ -97,10 +113,11 @@ class Answerer:
         self, shot: Shot, code: Float[Tensor, "1 E"], pose: Encoding, light: Light
     ) -> tuple[Float[Tensor, "3 H W"], Float[Tensor, "1 H W"]]:
         model = self._run.model
-        number = torch.tensor([model.subjects.index(shot.subject)])
+        people = [name for name in (shot.subject, shot.other) if name]
+        numbers = torch.tensor([model.subjects.index(name) for name in people])
         radiance = light_field(self._run, light, pose.rotation)
         cameras = CameraBatch.stack([shot.camera])
-        identity = model.identity_code(number)
+        identity = model.identity_code(numbers).mean(dim=0, keepdim=True)  # of two: half-way
         picture = render_head(
             model, identity, code, radiance, pose.rotation, pose.translation, cameras, self._run.rendering
         )

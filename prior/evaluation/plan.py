@@ -27,6 +27,11 @@ class Category(enum.Enum):
     HELD_OUT_FRAME = "held_out_frame"
     ENVIRONMENT = "environment"
     EXPRESSION_TRANSFER = "expression_transfer"
+    IDENTITY_INTERPOLATION = "identity_interpolation"
+
+
+OTHER_HEADS = (Category.EXPRESSION_TRANSFER, Category.IDENTITY_INTERPOLATION)
+"""Categories that show no captured subject as it was captured; means over subjects leave them out."""
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -35,10 +40,13 @@ class EvaluationConfig:
 
     Attributes:
         training_view, held_out_camera, held_out_light, held_out_lamp, held_out_frame, environment,
-            expression_transfer: pictures.
+            expression_transfer, identity_interpolation: pictures.
         samples: paths per pixel of the truth; 0 takes what the light stage finds clean.
         pose_frames: frames per subject on which the head pose is checked.
         examples: pictures of a category on its sheet.
+        probe_frames: training frames that linear probes of the codes are fitted to and scored on, at most.
+        jitter_subjects: subjects whose sequence is watched for flickering primitives.
+        lpips_weights: file or folder of ``prior.lpips``; empty leaves the column ``lpips`` out.
     """
 
     training_view: int = 20
@@ -48,12 +56,18 @@ class EvaluationConfig:
     held_out_frame: int = 16
     environment: int = 10
     expression_transfer: int = 16
+    identity_interpolation: int = 12
     samples: int = 0
     pose_frames: int = 6
     examples: int = 12
+    probe_frames: int = 1000
+    jitter_subjects: int = 4
+    lpips_weights: str = ""
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
+            if field.name == "lpips_weights":
+                continue
             if getattr(self, field.name) < (1 if field.name == "pose_frames" else 0):
                 raise VrmmError(f"{field.name}={getattr(self, field.name)} is too small")
 
@@ -70,6 +84,7 @@ class Shot:
         light: the lamps that the model is given.
         light_name: for captions.
         neutral: of an expression transfer, the subject's own neutral frame.
+        other: of an identity interpolation, the subject half-way to whom the picture is; else empty.
         truth: what the light stage renders for it.
     """
 
@@ -80,6 +95,7 @@ class Shot:
     light: Light
     light_name: str
     neutral: Frame | None = None
+    other: str = ""
     truth: TruthRequest
 
 
@@ -104,6 +120,7 @@ def plan_shots(run: TrainedRun, stage: TruthStage, config: EvaluationConfig) -> 
         Category.HELD_OUT_FRAME: lambda count: _captured(run, Category.HELD_OUT_FRAME, count, "train", True),
         Category.ENVIRONMENT: lambda count: _environments(run, stage, count),
         Category.EXPRESSION_TRANSFER: lambda count: _transfers(run, stage, count),
+        Category.IDENTITY_INTERPOLATION: lambda count: _interpolations(run, stage, count),
     }
     return [shot for category, plan in planners.items() for shot in plan(getattr(config, category.value))]
 
@@ -144,27 +161,51 @@ def _environments(run: TrainedRun, stage: TruthStage, count: int) -> list[Shot]:
 
 def _transfers(run: TrainedRun, stage: TruthStage, count: int) -> list[Shot]:
     """The expressions of one subject that move its features most, on another subject with every lamp on."""
-    choice, subjects = run.cameras("train"), run.subjects
-    if len(subjects) < 2:
-        return []
+    choice = run.cameras("train")
 
     def strength(frame: Frame) -> float:
         return stage.movement(np.array(frame.expression or ()))
 
     shots = []
-    for number in range(count):
-        source = subjects[number * len(subjects) // count if count < len(subjects) else number % len(subjects)]
-        target = subjects[(subjects.index(source) + 1 + number // len(subjects) * 3) % len(subjects)]
-        if target == source:
-            target = subjects[(subjects.index(source) + 1) % len(subjects)]
+    for number, (source, target) in enumerate(_pairs(run.subjects, count)):
         strongest = sorted(run.training_frames(source), key=strength, reverse=True)
-        frame = strongest[(number // len(subjects)) % len(strongest)]
+        frame = strongest[(number // len(run.subjects)) % len(strongest)]
         neutral = min(run.training_frames(target), key=strength)
-        light = next((other for other in run.training_frames(source) if other.full_on), frame)
+        light, name = _all_lamps(run, source, frame)
         camera = choice[number % min(3, len(choice))]
-        shot = _shot(Category.EXPRESSION_TRANSFER, frame, camera, light.light, _light_name(light), subject=target)
+        shot = _shot(Category.EXPRESSION_TRANSFER, frame, camera, light, name, subject=target)
         shots.append(dataclasses.replace(shot, neutral=neutral))
     return shots
+
+
+def _interpolations(run: TrainedRun, stage: TruthStage, count: int) -> list[Shot]:
+    """Heads half-way between two subjects, with the first one's most neutral expression and every lamp on."""
+    choice, shots = run.cameras("train"), []
+    for number, (first, second) in enumerate(_pairs(run.subjects, count)):
+        frame = min(run.training_frames(first), key=lambda frame: stage.movement(np.array(frame.expression or ())))
+        light, name = _all_lamps(run, first, frame)
+        camera = choice[number % min(3, len(choice))]
+        shot = _shot(Category.IDENTITY_INTERPOLATION, frame, camera, light, name)
+        truth = dataclasses.replace(shot.truth, other=second)
+        shots.append(dataclasses.replace(shot, other=second, truth=truth))
+    return shots
+
+
+def _pairs(subjects: Sequence[str], count: int) -> list[tuple[str, str]]:
+    """``count`` pairs of two subjects, spread over all of them; none where there is only one."""
+    pairs = []
+    for number in range(count if len(subjects) > 1 else 0):
+        index = number * len(subjects) // count if count < len(subjects) else number % len(subjects)
+        partner = (index + 1 + number // len(subjects) * 3) % len(subjects)
+        partner = partner if partner != index else (index + 1) % len(subjects)
+        pairs.append((subjects[index], subjects[partner]))
+    return pairs
+
+
+def _all_lamps(run: TrainedRun, subject: str, frame: Frame) -> tuple[Light, str]:
+    """The subject's full-on light, that of ``frame`` where there is none, and its name."""
+    lit = next((other for other in run.training_frames(subject) if other.full_on), frame)
+    return lit.light, _light_name(lit)
 
 
 def _shot(

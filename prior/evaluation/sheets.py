@@ -20,6 +20,7 @@ TITLES = {
     Category.HELD_OUT_FRAME: "Expressions never trained on",
     Category.ENVIRONMENT: "Environment maps",
     Category.EXPRESSION_TRANSFER: "Expression transfer",
+    Category.IDENTITY_INTERPOLATION: "Half-way between two people",
 }
 
 
@@ -61,6 +62,7 @@ def _extra_columns(category: Category) -> list[str]:
         Category.HELD_OUT_LAMP: ["given the mean light"],
         Category.ENVIRONMENT: ["given the mean light"],
         Category.EXPRESSION_TRANSFER: ["neutral", "expression of"],
+        Category.IDENTITY_INTERPOLATION: ["first alone"],
     }.get(category, [])
 
 
@@ -75,8 +77,9 @@ def _strip(comparison: Comparison) -> Strip:
         pictures.append(to_picture(answers.mean_light))
     if answers.neutral is not None and comparison.source is not None:
         pictures += [to_picture(answers.neutral), to_picture(comparison.source)]
+    if answers.first is not None:
+        pictures.append(to_picture(answers.first))
     numbers = comparison.metrics["model"]
-    caption = (
-        f"{numbers['psnr']:.1f} dB  SSIM {numbers['ssim']:.3f}  {shot.subject} {shot.camera.name} {shot.light_name}"
-    )
+    who = f"{shot.subject}+{shot.other}" if shot.other else shot.subject
+    caption = f"{numbers['psnr']:.1f} dB  SSIM {numbers['ssim']:.3f}  {who} {shot.camera.name} {shot.light_name}"
     return Strip(pictures=pictures, caption=caption)

@@ -47,6 +47,10 @@ class TruthStage(Protocol):
         """How far an expression moves the features of a face, metres."""
         ...
 
+    def surface(self, subject: str, expression: Float[np.ndarray, "E"]) -> Float[np.ndarray, "V 3"]:
+        """True vertices of a subject's head, the same ones for any expression, head frame, metres."""
+        ...
+
     def truth_image(
         self,
         subject: str,
@@ -55,8 +59,12 @@ class TruthStage(Protocol):
         camera: Camera,
         pose: Pose,
         samples: int,
+        other: str = "",
     ) -> Any:
-        """A picture with ``image`` [3, H, W] linear radiance and ``mask`` [1, H, W]."""
+        """A picture with ``image`` [3, H, W] linear radiance and ``mask`` [1, H, W].
+
+        With ``other``, the name of a second subject, it shows the person half-way between the two.
+        """
         ...
 
 
@@ -73,6 +81,7 @@ class TruthRequest:
         light: lamps or a place.
         camera: that sees it.
         pose: of the head.
+        other: name of a second subject if the picture is of the person half-way between the two, else empty.
     """
 
     subject: str
@@ -80,12 +89,13 @@ class TruthRequest:
     light: Light | EnvironmentMap
     camera: Camera
     pose: Pose
+    other: str = ""
 
     @property
     def key(self) -> str:
         """Everything the picture depends on but the light stage itself, as JSON."""
         content = {
-            "subject": self.subject,
+            "people": sorted((self.subject, self.other)),
             "expression": [float(value) for value in self.expression],
             "light": {
                 name: hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
@@ -164,7 +174,8 @@ class _Job:
 
     @property
     def subject(self) -> str:
-        return self.request.subject
+        """Who is seen: pictures of one person are made by one process, which has the person's materials."""
+        return f"{self.request.subject} {self.request.other}"
 
     @property
     def key(self) -> str:
@@ -185,7 +196,13 @@ def _make_render(make_stage: StageMaker, info: CaptureInfo, samples: int) -> Cal
 def _render_to(stage: TruthStage, samples: int, job: _Job) -> None:
     request = job.request
     picture = stage.truth_image(
-        request.subject, np.array(request.expression), request.light, request.camera, request.pose, samples
+        request.subject,
+        np.array(request.expression),
+        request.light,
+        request.camera,
+        request.pose,
+        samples,
+        other=request.other,
     )
     arrays = {"image": np.asarray(picture.image, np.float32), "mask": np.asarray(picture.mask, np.float32)}
     atomic_write(job.path, lambda file: np.savez(file, image=arrays["image"], mask=arrays["mask"]))

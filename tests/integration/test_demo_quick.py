@@ -24,6 +24,7 @@ CATEGORIES = (
     "held_out_frame",
     "environment",
     "expression_transfer",
+    "identity_interpolation",
 )
 DEADLINE_SECONDS = 900
 
@@ -89,6 +90,9 @@ def test_the_numbers_have_the_promised_form(demo: tuple[Path, str]) -> None:
         for part in (row, row["mean_light"], row["mean_image"]):
             assert all(math.isfinite(part[name]) for name in ("psnr", "ssim", "mae255")), category
     assert math.isfinite(evaluation["expression_transfer"]["neutral"]["psnr"])
+    assert math.isfinite(evaluation["identity_interpolation"]["first"]["psnr"])
+    assert all(math.isfinite(value) for part in ("leakage", "jitter") for value in evaluation[part].values())
+    assert {"primitive_mm", "true_mm"} <= evaluation["jitter"].keys()
     assert 0.5 < evaluation["mask_iou"] <= 1.0
     for photos in ("one_image", "three_images"):
         fit = read(out / "fit" / photos / "fit.json")

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from datasets.capture import Camera, CaptureInfo, Light, Pose
+from datasets.capture import Camera, CaptureInfo, Frame, Light, Pose
 from datasets.config import to_yaml
 from datasets.files import atomic_write_bytes
 from datasets.lightstage.environment import EnvironmentMap
@@ -17,6 +17,7 @@ from datasets.lightstage.render import RenderedImage
 from datasets.loader import LoaderConfig, read_frame
 from datasets.shards import build_shards, open_shards
 from prior.cameras import CameraBatch
+from prior.encoders import Encoding
 from prior.recipe import TrainRecipe
 from prior.render import RenderConfig, render_head
 from prior.weights import load_weights, save_weights
@@ -34,10 +35,10 @@ class StageCapture(TinyCapture):
         return dataclasses.replace(super().info, synthetic={"made": "by a mirror"})
 
 
-def make_run(folder: Path, *, subjects: int = 3, frames: int = 6) -> Path:
+def make_run(folder: Path, *, subjects: int = 3, frames: int = 6, size: int = SIZE) -> Path:
     """A run folder with shards and a random model; returns the run's folder. The last subject is held out."""
     shards, run = folder / "shards", folder / "run"
-    capture = StageCapture(subjects=subjects + 1, frames=frames, size=(SIZE, SIZE))
+    capture = StageCapture(subjects=subjects + 1, frames=frames, size=(size, size))
     build_shards(capture, shards)
     rendering = RenderConfig(step=0.02, backend="reference")
     recipe = TrainRecipe(model=SMALL, loader=LoaderConfig(shards=str(shards)), render=rendering)
@@ -86,6 +87,12 @@ class MirrorStage:
     def movement(self, expression: np.ndarray) -> float:
         return float(np.linalg.norm(expression))
 
+    def surface(self, subject: str, expression: np.ndarray) -> np.ndarray:
+        """Where the model's own primitives are."""
+        with torch.no_grad():
+            geometry = self.model.decode_geometry(self._code(subject), self._seen(self._frame(expression)).mean)
+        return geometry.placement.center[0].double().numpy()
+
     def truth_image(
         self,
         subject: str,
@@ -94,24 +101,23 @@ class MirrorStage:
         camera: Camera,
         pose: Pose,
         samples: int,
+        other: str = "",
     ) -> RenderedImage:
-        (frame,) = [frame for frame in self.frames if np.allclose(frame.expression or (), expression)]
+        frame = self._frame(expression)
         assert frame.pose is not None
         assert np.allclose(frame.pose.translation, pose.translation)
         self.requests.append((subject, frame.key, light))
         lamps = light if isinstance(light, Light) else light.to_light()
-        batch = read_frame(self.shards, frame.key, [])
         with torch.no_grad():
-            seen = self.model.encode(batch.input_images, batch.input_masks)
+            seen = self._seen(frame)
             field = self.model.light_sphere.radiance(
                 torch.tensor(lamps.directions, dtype=torch.float32)[None],
                 torch.tensor(lamps.irradiance, dtype=torch.float32)[None],
                 seen.rotation,
             )
-            code = self.model.identity_code(torch.tensor([self.model.subjects.index(subject)]))
             picture = render_head(
                 self.model,
-                code,
+                torch.lerp(self._code(subject), self._code(other or subject), 0.5),
                 seen.mean,
                 field,
                 seen.rotation,
@@ -120,3 +126,14 @@ class MirrorStage:
                 self.rendering,
             )
         return RenderedImage(image=picture.image[0, 0].numpy(), mask=picture.alpha[0, 0].numpy())
+
+    def _frame(self, expression: np.ndarray) -> Frame:
+        (frame,) = [frame for frame in self.frames if np.allclose(frame.expression or (), expression)]
+        return frame
+
+    def _seen(self, frame: Frame) -> Encoding:
+        batch = read_frame(self.shards, frame.key, [])
+        return self.model.encode(batch.input_images, batch.input_masks)
+
+    def _code(self, subject: str) -> torch.Tensor:
+        return self.model.identity_code(torch.tensor([self.model.subjects.index(subject)]))

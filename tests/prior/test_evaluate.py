@@ -16,12 +16,14 @@ from datasets.lightstage.environment import EnvironmentMap
 from datasets.shards import build_shards
 from prior.evaluate import evaluate
 from prior.evaluation.answers import Answerer
+from prior.evaluation.leakage import probe_frames
 from prior.evaluation.plan import Category, EvaluationConfig, mean_light, plan_shots
 from prior.evaluation.pose import aligned_errors
 from prior.evaluation.run import load_run
 from prior.evaluation.truth import TruthStore
 from tests.datasets.tiny_capture import TinyCapture
 from tests.prior.mirror_stage import SIZE, MirrorStage, make_run
+from tests.prior.test_lpips import made_up
 
 FEW = EvaluationConfig(
     training_view=3,
@@ -31,9 +33,12 @@ FEW = EvaluationConfig(
     held_out_frame=2,
     environment=2,
     expression_transfer=3,
+    identity_interpolation=3,
     pose_frames=2,
     examples=3,
+    jitter_subjects=2,
 )
+PICTURES = sum(getattr(FEW, category.value) for category in Category)
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +66,66 @@ def test_baselines_are_worse_than_the_truth(result: dict) -> None:
         assert result[category.value]["mean_light"]["psnr"] < 60.0, category
     assert result["expression_transfer"]["neutral"]["psnr"] < 80.0
     assert "neutral" not in result["training_view"]
+    assert result["identity_interpolation"]["first"]["psnr"] < 80.0
+    assert "first" not in result["expression_transfer"]
+
+
+def test_means_over_subjects_are_of_captured_subjects_alone(result: dict, run_folder: Path) -> None:
+    rows = json.loads((run_folder / "sheets" / "images.json").read_text())
+    own = [row for row in rows if row["category"] not in ("expression_transfer", "identity_interpolation")]
+    for name, means in result["subjects"].items():
+        found = [row["model"]["ssim"] for row in own if row["subject"] == name]
+        assert means["ssim"] == pytest.approx(np.mean(found)), name
+    assert [row["other"] for row in rows if "other" in row] == ["s1", "s2", "s0"]
+
+
+def test_codes_are_probed_and_primitives_watched(result: dict) -> None:
+    """The mirror stage says that the true surface is where the model's own primitives are."""
+    probed = result["leakage"]
+    assert probed["frames"] == 3 * 5
+    assert probed["identity_chance"] == pytest.approx(1 / 3)
+    assert all(np.isfinite(value) for value in probed.values())
+    trembling = result["jitter"]
+    assert trembling["frames"] == 2 * 2  # frames 0 to 3 of two subjects; the fourth is held out
+    assert trembling["primitive_mm"] > 0.0
+    assert trembling["true_mm"] == pytest.approx(trembling["primitive_mm"], rel=1e-5)
+
+
+def test_probed_codes_are_those_of_their_frames(run_folder: Path) -> None:
+    run = load_run(run_folder)
+    answerer = Answerer(run)
+    frames = probe_frames(run, answerer, 1000)
+    keys = [frame.key for subject in run.subjects for frame in run.training_frames(subject)]
+    assert len(keys) == len(frames.subjects) == 15
+    for row in (0, 7, 14):
+        frame = run.shards.frame(run.shards.sample(keys[row]))
+        assert frames.subjects[row] == frame.subject
+        np.testing.assert_allclose(frames.z_e[row], answerer.encode(keys[row]).mean[0].numpy())
+        np.testing.assert_allclose(frames.expression[row], frame.expression)
+        number = run.subjects.index(frame.subject)
+        np.testing.assert_allclose(frames.z_id[row], run.model.identity_codes.weight[number].detach().numpy())
+    assert len(probe_frames(run, answerer, 5).subjects) == 5
+
+
+def test_lpips_is_measured_where_its_weights_are(tmp_path: Path) -> None:
+    alexnet, heads = made_up()
+    torch.save(alexnet | heads, tmp_path / "alex.pth")
+    config = EvaluationConfig(
+        **{category.value: 0 for category in Category}
+        | {"training_view": 1, "expression_transfer": 1, "pose_frames": 1, "lpips_weights": str(tmp_path / "alex.pth")}
+    )
+    large = make_run(tmp_path / "large", size=32)
+    result = evaluate(large, config=config, processes=0, make_stage=lambda info: MirrorStage(large))
+    row = result["expression_transfer"]
+    assert row["lpips"] < 1e-4 < row["mean_light"]["lpips"]
+    assert row["neutral"]["lpips"] > 1e-4
+    small, stage = make_run(tmp_path / "small"), MirrorStage(tmp_path / "small" / "run")
+    with pytest.raises(VrmmError, match="needs pictures of 31 pixels or more, not 24; evaluate without"):
+        evaluate(small, config=config, processes=0, make_stage=lambda info: stage)
+    missing = EvaluationConfig(lpips_weights=str(tmp_path / "none"))
+    with pytest.raises(VrmmError, match="no file and no folder"):
+        evaluate(large, config=missing, processes=0, make_stage=lambda info: stage)
+    assert stage.requests == [], "nothing is rendered before a mistake is found"
 
 
 def test_what_is_written_is_what_is_returned(result: dict, run_folder: Path) -> None:
@@ -80,14 +145,14 @@ def test_a_second_evaluation_renders_nothing(result: dict, run_folder: Path) -> 
     assert stage.requests == []
     assert {**again, "seconds": 0} == {**result, "seconds": 0}
     assert seen == sorted(seen)
-    assert seen[-1] == (34, 34)
+    assert seen[-1] == (2 * PICTURES, 2 * PICTURES)
 
 
 def test_the_plan_asks_for_what_the_model_has_not_seen(run_folder: Path) -> None:
     run = load_run(run_folder)
     shots = plan_shots(run, MirrorStage(run_folder), EvaluationConfig())
     by = {category: [shot for shot in shots if shot.category is category] for category in Category}
-    assert [len(by[category]) for category in Category] == [20, 16, 18, 6, 16, 10, 16]
+    assert [len(by[category]) for category in Category] == [20, 16, 18, 6, 16, 10, 16, 12]
     for category in Category:
         splits = {shot.frame.split for shot in by[category]}
         assert splits == ({"held_out"} if category is Category.HELD_OUT_FRAME else {"train"}), category
@@ -100,6 +165,13 @@ def test_the_plan_asks_for_what_the_model_has_not_seen(run_folder: Path) -> None
         assert shot.neutral is not None
         assert shot.neutral.subject == shot.subject
         assert shot.truth.expression == shot.frame.expression
+    for shot in by[Category.IDENTITY_INTERPOLATION]:
+        assert shot.frame.subject == shot.subject == shot.truth.subject != shot.other == shot.truth.other
+        assert shot.light_name == "full on"
+        strengths = [np.linalg.norm(frame.expression) for frame in run.training_frames(shot.subject)]
+        assert np.linalg.norm(shot.truth.expression) == min(strengths)
+    pairs = {frozenset((shot.subject, shot.other)) for shot in by[Category.IDENTITY_INTERPOLATION]}
+    assert len(pairs) == 3
     assert all(isinstance(shot.truth.light, EnvironmentMap) for shot in by[Category.ENVIRONMENT])
     assert plan_shots(run, MirrorStage(run_folder), EvaluationConfig())[5].frame == shots[5].frame
 
@@ -145,6 +217,7 @@ def test_truth_depends_on_all_of_its_content(run_folder: Path, tmp_path: Path) -
     other_pose = dataclasses.replace(request.pose, translation=request.pose.translation + 1e-3)
     changed = [
         dataclasses.replace(request, subject="s2"),
+        dataclasses.replace(request, other="s2"),
         dataclasses.replace(request, expression=(*request.expression[:-1], 0.123)),
         dataclasses.replace(request, light=request.light.scaled(1.01)),
         dataclasses.replace(request, camera=request.camera.resized(48, 48)),
@@ -159,6 +232,8 @@ def test_truth_depends_on_all_of_its_content(run_folder: Path, tmp_path: Path) -
     paths.append(store(info=dataclasses.replace(info, synthetic={"seed": 1})).path(request))
     assert len(set(paths)) == len(paths)
     assert store().path(dataclasses.replace(request, camera=dataclasses.replace(request.camera, name="x"))) == paths[0]
+    both = dataclasses.replace(request, other="s2")
+    assert store().path(dataclasses.replace(both, subject="s2", other=request.subject)) == store().path(both)
 
 
 def test_a_real_capture_has_no_truth(tmp_path: Path) -> None:

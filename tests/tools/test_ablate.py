@@ -7,6 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 import tools.ablate as command
+from prior.evaluation.plan import EvaluationConfig
 from tools.main import COMMANDS, build_app
 
 
@@ -24,7 +25,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         else:
             (run / "changes").write_text(" ".join(changes))
 
-    def evaluate(run: Path, report, truth_folder: Path) -> None:
+    def evaluate(run: Path, report, truth_folder: Path, config: EvaluationConfig) -> None:
         rows = {name: {"psnr": 20.0 + len(run.name)} for name in command.COLUMNS}
         (run / "evaluation.json").write_text(json.dumps(rows))
 

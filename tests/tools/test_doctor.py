@@ -56,7 +56,7 @@ def test_a_probe_answers_among_the_noise_of_its_library() -> None:
 def test_needed_and_optional_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "_answer", lambda command: ("ImportError: broken", False))
     assert doctor.check_library("torch").status is Status.PROBLEM
-    assert doctor.check_library("lpips").status is Status.WARNING
+    assert doctor.check_library("torchvision").status is Status.WARNING
     assert all(doctor.check_library(name).remedy for name in probes.PROBES)
 
 
@@ -87,8 +87,8 @@ def test_a_cache_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch, tmp_pat
 
 @pytest.mark.parametrize(("status", "code"), [(Status.OK, 0), (Status.WARNING, 0), (Status.PROBLEM, 1)])
 def test_exit_status(monkeypatch: pytest.MonkeyPatch, status: Status, code: int) -> None:
-    finding = doctor.Finding(name="thing", status=status, detail="pip install -e .[lpips]", remedy="mend it")
+    finding = doctor.Finding(name="thing", status=status, detail="pip install -e .[viewer]", remedy="mend it")
     monkeypatch.setattr(doctor, "examine", lambda folder: [finding])
     result = CliRunner().invoke(build_app(COMMANDS, "doctor"), ["doctor"])
     assert result.exit_code == code
-    assert ".[lpips]" in result.output, "brackets are text and no markup"
+    assert ".[viewer]" in result.output, "brackets are text and no markup"

@@ -14,6 +14,7 @@ from PIL import Image
 
 from datasets.errors import VrmmError
 from tests.tools.made_up_demo import make_demo, make_prior
+from tools.evaluate import LABELS
 from tools.report.charts import Line, line_chart, ticks
 from tools.report.page import write_report
 from tools.report.sections import verdict
@@ -74,9 +75,9 @@ def test_nothing_is_fetched_from_anywhere(text: str) -> None:
 
 def test_every_picture_and_video_is_inside(text: str) -> None:
     jpegs = re.findall(r"data:image/jpeg;base64,([A-Za-z0-9+/=]+)", text)
-    assert len(jpegs) == 7 + 4 + 1 + 1  # sheets, comparisons, transfer, the last preview
+    assert len(jpegs) == len(LABELS) + 4 + 1 + 1  # sheets, comparisons, transfer, the last preview
     sizes = [Image.open(io.BytesIO(base64.b64decode(data))).size for data in jpegs]
-    assert sizes.count((90, 60)) == 7
+    assert sizes.count((90, 60)) == len(LABELS)
     videos = re.findall(r"data:video/mp4;base64,([A-Za-z0-9+/=]+)", text)
     assert [base64.b64decode(data)[4:8] for data in videos] == [b"ftyp", b"ftyp"]
 

@@ -78,6 +78,7 @@ QUICK_EVALUATION = EvaluationConfig(
     held_out_frame=4,
     environment=3,
     expression_transfer=4,
+    identity_interpolation=2,
     pose_frames=3,
     examples=4,
 )

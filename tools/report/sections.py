@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from tools.evaluate import LABELS
+from tools.evaluate import LABELS, code_words
 from tools.report import html
 from tools.report.charts import Line, bar_chart, dot_chart, line_chart
 from tools.report.fits import fit_commands, fit_parts
@@ -32,6 +32,8 @@ CAPTIONS = {
     "environment": "Lit by made-up places (studio, sky, sunset, window, neon) instead of lamps.",
     "expression_transfer": "The expression of one person (last column) on another; “neutral” is the same model "
     "without it.",
+    "identity_interpolation": "Codes half-way between two people, against the true head half-way between theirs; last, "
+    "the first of the two alone.",
 }
 STAGES = {
     "capture": "capture: render the people",
@@ -55,7 +57,8 @@ def evaluation_section(material: Material) -> list[str]:
         "it has to read from three captured views."
     )
     sheets = html.figures(*[_sheet(material, name, label) for name, label in LABELS.items()])
-    return [html.paragraph(intro), _evaluation_table(found), _pose_words(found), sheets, _subjects(found)]
+    codes = [html.paragraph(words) for words in code_words(found)]
+    return [html.paragraph(intro), _evaluation_table(found), _pose_words(found), *codes, sheets, _subjects(found)]
 
 
 def _sheet(material: Material, name: str, label: str) -> str:
