@@ -7,6 +7,7 @@ from typer.testing import CliRunner
 
 from prior.raymarch import available_backends
 from tools.bench import raymarch as benchmark
+from tools.bench import raymarch_sweep
 from tools.bench.__main__ import app
 from tools.bench.ellipsoid import ellipsoid_scene
 
@@ -36,3 +37,19 @@ def test_json_has_every_backend_and_the_ratio(monkeypatch, tmp_path):
     if "cpu" in result["backends"]:
         ratio = result["backends"]["reference"]["total_ms"] / result["backends"]["cpu"]["total_ms"]
         assert result["cpu_over_reference"] == pytest.approx(ratio)
+
+
+def test_sweep_times_every_backend_and_compares_with_the_reference(monkeypatch):
+    rows = raymarch_sweep.sweep(1, primitives=(8, 32), sizes=(8,))
+    assert {(row["primitives"], row["backend"]) for row in rows} >= {(8, "reference"), (32, "reference")}
+    assert all(row["forward_ms"] > 0 and row["backward_ms"] > 0 for row in rows)
+    monkeypatch.setattr(raymarch_sweep, "REFERENCE_PAIRS", 8 * 64)
+    limited = raymarch_sweep.sweep(1, primitives=(8, 32), sizes=(8,))
+    assert [row["primitives"] for row in limited if row["backend"] == "reference"] == [8]
+    table = raymarch_sweep.sweep_table(
+        [
+            {"primitives": 8, "size": 8, "backend": "cpu", "forward_ms": 1.0, "backward_ms": 3.0},
+            {"primitives": 8, "size": 8, "backend": "reference", "forward_ms": 50.0, "backward_ms": 150.0},
+        ]
+    )
+    assert list(table.columns[-1].cells) == ["50×", ""]

@@ -20,6 +20,7 @@ def raymarch(
     json: Annotated[Path | None, typer.Option(help="Write the numbers to this file.")] = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads of every backend.")] = 2,
     rounds: Annotated[int, typer.Option(min=1, help="Timed runs of the reference; ten times more of the others.")] = 3,
+    sweep: Annotated[bool, typer.Option("--sweep", help="Also 64 to 4096 primitives at 64² to 1024² pixels.")] = False,
 ) -> None:
     """Forward and backward of every backend at 128x128 pixels, and of the fastest at a training batch."""
     import torch
@@ -39,6 +40,11 @@ def raymarch(
     if "cpu" in backends:
         result["cpu_over_reference"] = backends["reference"]["total_ms"] / backends["cpu"]["total_ms"]
     console.print(_table(result))
+    if sweep:
+        from tools.bench import raymarch_sweep
+
+        result["sweep"] = raymarch_sweep.sweep(rounds)
+        console.print(raymarch_sweep.sweep_table(result["sweep"]))
     if json is not None:
         atomic_write_json(json, result)
 
