@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from datasets.capture import Frame
 from prior.evaluation.answers import Answerer
@@ -36,7 +36,7 @@ def jitter(run: TrainedRun, stage: TruthStage, answerer: Answerer, subjects: int
         for frames in consecutive(run.training_frames(subject)):
             centers = primitive_centers(run, answerer, frames)
             surface = np.stack([stage.surface(subject, np.array(frame.expression or ())) for frame in frames])
-            nearest = cKDTree(surface[0]).query(centers[0])[1]
+            nearest = KDTree(surface[0]).query(centers[0])[1]
             found.append(second_differences(centers))
             true.append(second_differences(surface[:, nearest]))
     if not found:
