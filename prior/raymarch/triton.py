@@ -26,7 +26,7 @@ def problem() -> str:
     if importlib.util.find_spec("triton") is None:
         return 'triton is not installed; pip install "vrmm[gpu]"'
     if not (torch.cuda.is_available() or _interpreted()):
-        return 'PyTorch finds no CUDA device; install its CUDA build and a driver, then pip install "vrmm[gpu]"'
+        return 'PyTorch finds no CUDA device; install a driver and PyTorch for CUDA, and pip install "vrmm[gpu]"'
     return ""
 
 

@@ -72,20 +72,13 @@ def power_slope(y, exponent, EIGHT: tl.constexpr):
 
 @triton.jit
 @no_type_check
-def corner_offset(x, y, z, CORNER: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr):
-    """[RAYS,4] floats from the voxels of a box to one of the eight corners around a sample, all channels."""
-    voxel = ((z + (CORNER >> 2)) * HEIGHT + y + ((CORNER >> 1) & 1)) * WIDTH + x + (CORNER & 1)
-    return (voxel * 4)[:, None] + tl.arange(0, 4)[None, :]
-
-
-@triton.jit
-@no_type_check
-def side(position, UPPER: tl.constexpr):
-    """Linear weight of the upper or the lower voxel along one axis."""
-    if UPPER:
-        return position
-    else:
-        return 1.0 - position
+def corners(y0, y1, y2, DEPTH: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr):
+    """[RAYS,4] floats from the voxels of a box to the lowest of the eight around a sample, and the place among them."""
+    x, fx = cell(y0, WIDTH)
+    y, fy = cell(y1, HEIGHT)
+    z, fz = cell(y2, DEPTH)
+    lowest = ((z * HEIGHT + y) * WIDTH + x) * 4
+    return lowest[:, None] + tl.arange(0, 4)[None, :], fx, fy, fz
 
 
 @triton.jit
@@ -97,16 +90,15 @@ def channel_of(value, CHANNEL: tl.constexpr):
 
 @triton.jit
 @no_type_check
-def interpolate(voxels, y0, y1, y2, inside, DEPTH: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr):
-    """Values [RAYS,4] of the voxels of one box; 0 outside."""
-    x, fx = cell(y0, WIDTH)
-    y, fy = cell(y1, HEIGHT)
-    z, fz = cell(y2, DEPTH)
-    value = tl.zeros([y0.shape[0], 4], tl.float32)
+def interpolate(lowest, fx, fy, fz, inside, HEIGHT: tl.constexpr, WIDTH: tl.constexpr):
+    """Values [RAYS,4] between the voxels that ``lowest`` points to; 0 outside."""
+    value = tl.zeros([fx.shape[0], 4], tl.float32)
     for corner in tl.static_range(8):
-        weight = side(fx, corner & 1) * side(fy, (corner >> 1) & 1) * side(fz, corner >> 2)
-        at = voxels + corner_offset(x, y, z, corner, HEIGHT, WIDTH)
-        value += weight[:, None] * tl.load(at, mask=inside[:, None], other=0.0)
+        wx = fx if corner & 1 else 1.0 - fx
+        wy = fy if corner & 2 else 1.0 - fy
+        wz = fz if corner & 4 else 1.0 - fz
+        at = lowest + (((corner >> 2) * HEIGHT + ((corner >> 1) & 1)) * WIDTH + (corner & 1)) * 4
+        value += (wx * wy * wz)[:, None] * tl.load(at, mask=inside[:, None], other=0.0)
     return value
 
 
@@ -177,8 +169,9 @@ def forward_kernel(
                 y0 = tl.where(inside, y0, 0.0)
                 y1 = tl.where(inside, y1, 0.0)
                 y2 = tl.where(inside, y2, 0.0)
+                offset, fx, fy, fz = corners(y0, y1, y2, DEPTH, HEIGHT, WIDTH)
                 content = voxels + box.to(tl.int64) * (DEPTH * HEIGHT * WIDTH * 4)
-                value = interpolate(content, y0, y1, y2, inside, DEPTH, HEIGHT, WIDTH)
+                value = interpolate(content + offset, fx, fy, fz, inside, HEIGHT, WIDTH)
                 fade = power(y0, fade_exponent, EIGHT) + power(y1, fade_exponent, EIGHT)
                 fade += power(y2, fade_exponent, EIGHT)
                 a = channel_of(value, 3) * (tl.exp(-fade_scale * fade) * step_size)
@@ -198,37 +191,38 @@ def forward_kernel(
 
 @triton.jit
 @no_type_check
-def differentiate(voxels, y0, y1, y2, inside, DEPTH: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr):
-    """Values of the voxels of one box and their derivatives along its three local axes, each [RAYS,4]."""
-    x, fx = cell(y0, WIDTH)
-    y, fy = cell(y1, HEIGHT)
-    z, fz = cell(y2, DEPTH)
-    value = tl.zeros([y0.shape[0], 4], tl.float32)
-    slope0 = tl.zeros([y0.shape[0], 4], tl.float32)
-    slope1 = tl.zeros([y0.shape[0], 4], tl.float32)
-    slope2 = tl.zeros([y0.shape[0], 4], tl.float32)
+def differentiate(lowest, fx, fy, fz, inside, HEIGHT: tl.constexpr, WIDTH: tl.constexpr):
+    """``interpolate`` and the differences to the next voxel along x, y and z, each [RAYS,4]."""
+    value = tl.zeros([fx.shape[0], 4], tl.float32)
+    along_x = tl.zeros([fx.shape[0], 4], tl.float32)
+    along_y = tl.zeros([fx.shape[0], 4], tl.float32)
+    along_z = tl.zeros([fx.shape[0], 4], tl.float32)
     for corner in tl.static_range(8):
-        wx, wy, wz = side(fx, corner & 1), side(fy, (corner >> 1) & 1), side(fz, corner >> 2)
-        at = voxels + corner_offset(x, y, z, corner, HEIGHT, WIDTH)
+        wx = fx if corner & 1 else 1.0 - fx
+        wy = fy if corner & 2 else 1.0 - fy
+        wz = fz if corner & 4 else 1.0 - fz
+        at = lowest + (((corner >> 2) * HEIGHT + ((corner >> 1) & 1)) * WIDTH + (corner & 1)) * 4
         content = tl.load(at, mask=inside[:, None], other=0.0)
-        value += (wx * wy * wz)[:, None] * content
-        slope0 += ((corner & 1) * (WIDTH - 1) - 0.5 * (WIDTH - 1)) * (wy * wz)[:, None] * content
-        slope1 += (((corner >> 1) & 1) * (HEIGHT - 1) - 0.5 * (HEIGHT - 1)) * (wx * wz)[:, None] * content
-        slope2 += ((corner >> 2) * (DEPTH - 1) - 0.5 * (DEPTH - 1)) * (wx * wy)[:, None] * content
-    return value, slope0, slope1, slope2
+        yz = (wy * wz)[:, None] * content
+        value += wx[:, None] * yz
+        along_x = along_x + yz if corner & 1 else along_x - yz
+        xz = (wx * wz)[:, None] * content
+        along_y = along_y + xz if corner & 2 else along_y - xz
+        xy = (wx * wy)[:, None] * content
+        along_z = along_z + xy if corner & 4 else along_z - xy
+    return value, along_x, along_y, along_z
 
 
 @triton.jit
 @no_type_check
-def scatter(grad, to_value, y0, y1, y2, inside, DEPTH: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr):
+def scatter(lowest, to_value, fx, fy, fz, inside, HEIGHT: tl.constexpr, WIDTH: tl.constexpr):
     """Add ``to_value`` [RAYS,4] to the gradients of the voxels around each sample, by their weights."""
-    x, fx = cell(y0, WIDTH)
-    y, fy = cell(y1, HEIGHT)
-    z, fz = cell(y2, DEPTH)
     for corner in tl.static_range(8):
-        weight = side(fx, corner & 1) * side(fy, (corner >> 1) & 1) * side(fz, corner >> 2)
-        at = grad + corner_offset(x, y, z, corner, HEIGHT, WIDTH)
-        tl.atomic_add(at, weight[:, None] * to_value, mask=inside[:, None], sem="relaxed")
+        wx = fx if corner & 1 else 1.0 - fx
+        wy = fy if corner & 2 else 1.0 - fy
+        wz = fz if corner & 4 else 1.0 - fz
+        at = lowest + (((corner >> 2) * HEIGHT + ((corner >> 1) & 1)) * WIDTH + (corner & 1)) * 4
+        tl.atomic_add(at, (wx * wy * wz)[:, None] * to_value, mask=inside[:, None], sem="relaxed")
 
 
 @triton.jit
@@ -304,7 +298,9 @@ def backward_kernel(
         y0 = tl.where(inside, y0, 0.0)
         y1 = tl.where(inside, y1, 0.0)
         y2 = tl.where(inside, y2, 0.0)
-        value, slope0, slope1, slope2 = differentiate(voxels + shift, y0, y1, y2, inside, DEPTH, HEIGHT, WIDTH)
+        offset, fx, fy, fz = corners(y0, y1, y2, DEPTH, HEIGHT, WIDTH)
+        lowest = voxels + shift + offset
+        value, along_x, along_y, along_z = differentiate(lowest, fx, fy, fz, inside, HEIGHT, WIDTH)
         fade = power(y0, fade_exponent, EIGHT) + power(y1, fade_exponent, EIGHT) + power(y2, fade_exponent, EIGHT)
         faded = tl.exp(-fade_scale * fade) * step_size
         a = channel_of(value, 3) * faded
@@ -312,14 +308,17 @@ def backward_kernel(
         weight = tl.where(before, a, tl.where(inside, left, 0.0))
         to_value = tl.where(is_alpha, (to_a * faded)[:, None], weight[:, None] * up)
         to_fade = -fade_scale * to_a * a
-        to_y0 = tl.sum(slope0 * to_value, 1) + to_fade * power_slope(y0, fade_exponent, EIGHT)
-        to_y1 = tl.sum(slope1 * to_value, 1) + to_fade * power_slope(y1, fade_exponent, EIGHT)
-        to_y2 = tl.sum(slope2 * to_value, 1) + to_fade * power_slope(y2, fade_exponent, EIGHT)
+        to_y0 = (0.5 * (WIDTH - 1)) * tl.sum(along_x * to_value, 1)
+        to_y0 += to_fade * power_slope(y0, fade_exponent, EIGHT)
+        to_y1 = (0.5 * (HEIGHT - 1)) * tl.sum(along_y * to_value, 1)
+        to_y1 += to_fade * power_slope(y1, fade_exponent, EIGHT)
+        to_y2 = (0.5 * (DEPTH - 1)) * tl.sum(along_z * to_value, 1)
+        to_y2 += to_fade * power_slope(y2, fade_exponent, EIGHT)
         # From the first step of the hit, not from near, for the sake of rounding.
         since = (step - begin) * step_size
         g0, g1, g2 = g0 + to_y0, g1 + to_y1, g2 + to_y2
         tg0, tg1, tg2 = tg0 + since * to_y0, tg1 + since * to_y1, tg2 + since * to_y2
-        scatter(grad_voxels + shift, to_value, y0, y1, y2, inside, DEPTH, HEIGHT, WIDTH)
+        scatter(grad_voxels + shift + offset, to_value, fx, fy, fz, inside, HEIGHT, WIDTH)
     t = begin * step_size
     x, y, z = ox + t * dx, oy + t * dy, oz + t * dz
     sums = grad_pose + box.to(tl.int64) * 12
