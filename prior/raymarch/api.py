@@ -103,9 +103,10 @@ def _backend(name: str, scene: Scene) -> Callable[[Scene], Tensor]:
 
 def _automatic(scene: Scene) -> Callable[[Scene], Tensor]:
     kernels = {"cpu": (cpu.march, _cpu_problem), "cuda": (triton.march, triton.problem)}
-    march, problem = kernels.get(scene.voxels.device.type, (reference.march, str))
-    if scene.voxels.dtype != torch.float32:
+    device = scene.voxels.device.type
+    if scene.voxels.dtype != torch.float32 or device not in kernels:
         return reference.march
+    march, problem = kernels[device]
     if not problem():
         return march
     _warn_once(problem())

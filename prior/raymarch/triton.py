@@ -83,7 +83,7 @@ class _Tiles:
 
     def deal(self, values: Tensor) -> Tensor:
         """[B,R,C] -> [tiles,64,C], 0 in lanes without a ray."""
-        dealt = values[:, self._ray] * self._held[:, None]
+        dealt = values[:, self._ray].masked_fill(~self._held[:, None], 0)
         return dealt.view(*self._shape, values.shape[-1]).contiguous()
 
     def gather(self, values: Float[Tensor, "tiles lanes C"], images: int) -> Float[Tensor, "images rays C"]:

@@ -12,7 +12,7 @@ import triton.language as tl
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from prior.raymarch.triton_kernels import local_axis, load_rays
+from prior.raymarch.triton_kernels import load_rays, local_axis
 
 # The default of Triton is changing; the kernels are meant to be fused where they do not fix their roundings.
 OPTIONS: dict[str, Any] = {"enable_fp_fusion": True}

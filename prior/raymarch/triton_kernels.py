@@ -267,25 +267,30 @@ def backward_kernel(
     tile = tl.load(hit_tile + hit)
     box = tl.load(hit_box + hit)
     begin = tl.load(hit_first + hit)
+    ray = tile.to(tl.int64) * RAYS + tl.arange(0, RAYS)
+    channels = ray[:, None] * 4 + tl.arange(0, 4)[None, :]
+    samples = tl.load(count + ray)
+    end_key = tl.load(stop + ray)
+    up = tl.load(upstream + channels)
+    asked = (samples > 0) & (tl.sum((up != 0).to(tl.int32), 1) > 0)
+    # Nothing counts behind the last sample of the tile that does, which is often the whole hit.
+    beyond = tl.max(tl.where(asked, end_key, -1), 0) - box
+    last = tl.where(beyond < 0, -1, tl.minimum(tl.load(hit_last + hit), beyond // primitives))
+    if last < begin:
+        return
     row = pose + box.to(tl.int64) * 12
     shift = box.to(tl.int64) * (DEPTH * HEIGHT * WIDTH * 4)
     ox, oy, oz, dx, dy, dz = load_rays(rays, tile, RAYS)
     ox, oy, oz = ox - tl.load(row + 9), oy - tl.load(row + 10), oz - tl.load(row + 11)
-    ray = tile.to(tl.int64) * RAYS + tl.arange(0, RAYS)
-    samples = tl.load(count + ray)
-    end_key = tl.load(stop + ray)
     is_alpha = tl.arange(0, 4)[None, :] == 3
-    channels = ray[:, None] * 4 + tl.arange(0, 4)[None, :]
     kept = tl.load(stop_value + channels)
-    up = tl.load(upstream + channels)
     # dL/da of a sample is to_colour . its colour - base: what comes after it loses what it gains.
     to_colour = tl.where(is_alpha, 0.0, up)
     base = tl.where(end_key < NEVER, tl.sum(to_colour * kept, 1), -channel_of(up, 3))
     left = channel_of(kept, 3)
-    asked = tl.sum((up != 0).to(tl.int32), 1) > 0
     g0, g1, g2 = tl.zeros([RAYS], tl.float32), tl.zeros([RAYS], tl.float32), tl.zeros([RAYS], tl.float32)
     tg0, tg1, tg2 = tl.zeros([RAYS], tl.float32), tl.zeros([RAYS], tl.float32), tl.zeros([RAYS], tl.float32)
-    for step in range(begin, tl.load(hit_last + hit) + 1):
+    for step in range(begin, last + 1):
         t = step * step_size
         x, y, z = tl.fma(dx, t, ox), tl.fma(dy, t, oy), tl.fma(dz, t, oz)
         y0 = local_axis(row, x, y, z)
@@ -307,6 +312,8 @@ def backward_kernel(
         to_a = tl.where(before, tl.sum(to_colour * value, 1) - base, 0.0)
         weight = tl.where(before, a, tl.where(inside, left, 0.0))
         to_value = tl.where(is_alpha, (to_a * faded)[:, None], weight[:, None] * up)
+        # A ray whose upstream gradient is NaN does not spoil a box that it misses.
+        to_value = tl.where(inside[:, None], to_value, 0.0)
         to_fade = -fade_scale * to_a * a
         to_y0 = (0.5 * (WIDTH - 1)) * tl.sum(along_x * to_value, 1)
         to_y0 += to_fade * power_slope(y0, fade_exponent, EIGHT)

@@ -1,15 +1,12 @@
-"""The Triton kernels of ``raymarch`` against the float64 reference: on a GPU, and anywhere in Triton's interpreter.
+"""The Triton kernels of ``raymarch`` against the float64 reference: on a GPU, or in Triton's interpreter.
 
-The interpreter has to be chosen before Triton is imported, and it is slow. So one test runs this file once more in a
-process of its own, where all tests marked with ``marches`` see the interpreter and small scenes do.
+The interpreter has to be chosen before Triton is imported, and is slow, so the scenes are small.
+``tests/integration/test_raymarch_without_a_gpu.py`` runs this file once more in a process that has chosen it.
 """
 
 import importlib.util
 import math
 import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -23,20 +20,10 @@ INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 DEVICE = "cpu" if INTERPRETED else "cuda"
 FEW = {"height": 4, "width": 4, "primitives": 3, "steps": 8}
 
-needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="triton is not installed")
 marches = pytest.mark.skipif(
     importlib.util.find_spec("triton") is None or not (INTERPRETED or torch.cuda.is_available()),
     reason="no GPU; the interpreter has a process of its own",
 )
-
-
-@needs_triton
-@pytest.mark.skipif(INTERPRETED, reason="this is the process of the interpreter")
-def test_in_the_interpreter():
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", str(Path(__file__))]
-    environment = {**os.environ, "TRITON_INTERPRET": "1"}
-    outcome = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
-    assert outcome.returncode == 0, outcome.stdout + outcome.stderr
 
 
 def on_device(scene):
@@ -199,6 +186,21 @@ def test_no_sample_is_culled_and_most_others_are():
 
 
 @marches
+def test_a_damaged_upstream_gradient_spoils_only_what_its_ray_meets():
+    scene = {**axis_ray(start=-0.1, length=0.2), **boxes(2, half_size=0.2), "step_size": 0.1}
+    scene["ray_origin"] = torch.tensor([[[-0.5, 0.0, -0.1], [0.5, 0.0, -0.1]]])
+    scene |= {name: scene[name].expand(1, 2, -1) for name in ("ray_direction", "near_far")}
+    scene["center"][0, :, 0] = torch.tensor([-0.5, 0.4])
+    upstream = torch.ones(1, 2, 4)
+    upstream[0, 0] = math.nan
+    _, gradients = march(as_type(scene, torch.float32), upstream, backend="triton")
+    for name, gradient in gradients.items():
+        assert gradient[0, 0].isnan().any(), name
+        assert gradient[0, 1].isfinite().all(), name
+        assert gradient[0, 1].any(), name
+
+
+@marches
 def test_memory_layout_does_not_matter():
     scene = random_scene(5, **FEW, images=1)
     scattered = {
@@ -231,8 +233,8 @@ def test_what_the_kernels_do_not_take_is_refused():
         raymarch(**on_device(as_type(random_scene(), torch.float64)), backend="triton")
 
 
-@pytest.mark.skipif(INTERPRETED or not torch.cuda.is_available(), reason="no GPU")
-@needs_triton
+@marches
+@pytest.mark.skipif(INTERPRETED, reason="auto takes a CPU to its own kernel")
 def test_auto_takes_float32_on_a_gpu_to_the_kernel():
     scene = random_scene(6, height=40, width=33, primitives=64, size=(8, 8, 8), opacity=20)
     assert_agrees(scene, image_shape=(40, 33))
@@ -273,33 +275,3 @@ def test_where_it_cannot_work_auto_warns_once_and_takes_the_reference(unusable):
     with pytest.warns(RuntimeWarning, match=f"slow reference backend because {unusable}") as caught:
         assert api._automatic(scene) is api._automatic(scene) is api._BACKENDS["reference"]
     assert len(caught) == 1
-
-
-@needs_triton
-@pytest.mark.skipif(INTERPRETED, reason="the interpreter compiles nothing")
-@pytest.mark.parametrize(("capability", "eight"), [(80, False), (90, True)])
-def test_the_kernels_compile_for_a_gpu_that_is_not_there(capability, eight, monkeypatch, tmp_path):
-    from triton import compile as compile_kernel
-    from triton.backends.compiler import GPUTarget
-    from triton.compiler import ASTSource
-
-    from prior.raymarch import triton_culling, triton_kernels
-
-    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
-    constants = {"EIGHT": eight, "DEPTH": 8, "HEIGHT": 8, "WIDTH": 8, "RAYS": 64, "GROUP": 32, "WRITE": True}
-    numbers = {"step_size": "fp32", "fade_scale": "fp32", "fade_exponent": "fp32"}
-    numbers |= {"primitives": "i32", "tiles_of_image": "i32", "start": "*i64"}
-    numbers |= dict.fromkeys(("count", "found", "stop", "hit_tile", "hit_box", "hit_first", "hit_last"), "*i32")
-    for kernel in (
-        triton_culling.candidates_kernel,
-        triton_culling.steps_kernel,
-        triton_kernels.forward_kernel,
-        triton_kernels.backward_kernel,
-    ):
-        names = kernel.arg_names
-        types = {name: "constexpr" if name in constants else numbers.get(name, "*fp32") for name in names}
-        fixed = {(at,): constants[name] for at, name in enumerate(names) if name in constants}
-        source = ASTSource(fn=kernel, signature=types, constexprs=fixed)
-        target = GPUTarget("cuda", capability, 32)
-        compiled = compile_kernel(source, target=target, options={"num_warps": 2, **triton_culling.OPTIONS})
-        assert compiled.asm["cubin"]
