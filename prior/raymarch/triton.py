@@ -88,7 +88,7 @@ class _Tiles:
 
     def gather(self, values: Float[Tensor, "tiles lanes C"], images: int) -> Float[Tensor, "images rays C"]:
         """The opposite of ``deal``."""
-        return values.view(images, -1, values.shape[-1])[:, self._lane]
+        return values.view(images, len(self._ray), values.shape[-1])[:, self._lane]
 
 
 class _Record(NamedTuple):

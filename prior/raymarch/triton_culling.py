@@ -12,7 +12,7 @@ import triton.language as tl
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from prior.raymarch.triton_kernels import load_rays, local_axis
+from prior.raymarch.triton_kernels import load_rays, turn
 
 # The default of Triton is changing; the kernels are meant to be fused where they do not fix their roundings.
 OPTIONS: dict[str, Any] = {"enable_fp_fusion": True}
@@ -142,6 +142,16 @@ def candidates_kernel(
 
 @triton.jit
 @no_type_check
+def slab(y, slope):
+    """Where |y + step * slope| <= 1, in steps; with margins above the rounding of y."""
+    slope = tl.where(tl.abs(slope) < 1e-12, 1e-12, slope)
+    middle = -y / slope
+    half = (1.0001 + 1e-5 * tl.abs(y)) / tl.abs(slope)
+    return middle - half, middle + half
+
+
+@triton.jit
+@no_type_check
 def steps_kernel(rays, count, pose, hit_tile, hit_box, hit_first, hit_last, step_size, RAYS: tl.constexpr):
     """First and last step at which some ray of a tile may be inside a box, first > last if none: a program a hit."""
     hit = tl.program_id(0)
@@ -149,17 +159,15 @@ def steps_kernel(rays, count, pose, hit_tile, hit_box, hit_first, hit_last, step
     row = pose + tl.load(hit_box + hit).to(tl.int64) * 12
     ox, oy, oz, dx, dy, dz = load_rays(rays, tile, RAYS)
     ox, oy, oz = ox - tl.load(row + 9), oy - tl.load(row + 10), oz - tl.load(row + 11)
-    enter = tl.full([RAYS], -1e30, tl.float32)
-    leave = tl.full([RAYS], 1e30, tl.float32)
-    for axis in tl.static_range(3):
-        begin = local_axis(row + 3 * axis, ox, oy, oz)
-        slope = local_axis(row + 3 * axis, dx, dy, dz) * step_size
-        slope = tl.where(tl.abs(slope) < 1e-12, 1e-12, slope)
-        # Margins above the rounding of y(t), and below above that of t.
-        half = (1.0001 + 1e-5 * tl.abs(begin)) / tl.abs(slope)
-        enter = tl.maximum(enter, -begin / slope - half)
-        leave = tl.minimum(leave, -begin / slope + half)
+    y0, y1, y2 = turn(row, ox, oy, oz)
+    slope0, slope1, slope2 = turn(row, dx, dy, dz)
+    enter0, leave0 = slab(y0, slope0 * step_size)
+    enter1, leave1 = slab(y1, slope1 * step_size)
+    enter2, leave2 = slab(y2, slope2 * step_size)
+    enter = tl.maximum(tl.maximum(enter0, enter1), enter2)
+    leave = tl.minimum(tl.minimum(leave0, leave1), leave2)
     samples = tl.load(count + tile.to(tl.int64) * RAYS + tl.arange(0, RAYS))
+    # Margins above the rounding of the steps.
     low = tl.maximum(enter - 0.02 - 1e-5 * tl.abs(enter), 0.0)
     high = tl.minimum(leave + 0.02 + 1e-5 * tl.abs(leave), samples.to(tl.float32) - 1.0)
     met = low <= high

@@ -31,9 +31,13 @@ def load_rays(rays, tile, RAYS: tl.constexpr):
 
 @triton.jit
 @no_type_check
-def local_axis(row, x, y, z):
-    """One axis of the local coordinates, in fixed roundings: every kernel must find the same samples inside."""
-    return tl.fma(tl.load(row + 2), z, tl.fma(tl.load(row + 1), y, tl.load(row) * x))
+def turn(row, x, y, z):
+    """A vector in the axes of a box, in fixed roundings: every kernel must find the same samples inside."""
+    return (
+        tl.fma(tl.load(row + 2), z, tl.fma(tl.load(row + 1), y, tl.load(row) * x)),
+        tl.fma(tl.load(row + 5), z, tl.fma(tl.load(row + 4), y, tl.load(row + 3) * x)),
+        tl.fma(tl.load(row + 8), z, tl.fma(tl.load(row + 7), y, tl.load(row + 6) * x)),
+    )
 
 
 @triton.jit
@@ -48,14 +52,17 @@ def cell(y, SIZE: tl.constexpr):
 
 @triton.jit
 @no_type_check
-def power(y, exponent, EIGHT: tl.constexpr):
-    """|y|^exponent."""
+def fade(y0, y1, y2, scale, exponent, EIGHT: tl.constexpr):
+    """exp(-scale * sum(|y|^exponent))."""
     if EIGHT:
-        square = y * y
-        fourth = square * square
-        return fourth * fourth
+        y0, y1, y2 = y0 * y0, y1 * y1, y2 * y2
+        y0, y1, y2 = y0 * y0, y1 * y1, y2 * y2
+        return tl.exp(-scale * (y0 * y0 + y1 * y1 + y2 * y2))
     else:
-        return tl.exp2(exponent * tl.log2(tl.maximum(tl.abs(y), 1e-30)))
+        # The least number stands for 0, whose logarithm is none.
+        y0, y1, y2 = tl.maximum(tl.abs(y0), 1e-30), tl.maximum(tl.abs(y1), 1e-30), tl.maximum(tl.abs(y2), 1e-30)
+        sum01 = tl.exp2(exponent * tl.log2(y0)) + tl.exp2(exponent * tl.log2(y1))
+        return tl.exp(-scale * (sum01 + tl.exp2(exponent * tl.log2(y2))))
 
 
 @triton.jit
@@ -66,7 +73,7 @@ def power_slope(y, exponent, EIGHT: tl.constexpr):
         square = y * y
         return 8.0 * (square * square * square * y)
     else:
-        size = exponent * power(y, exponent - 1.0, False)
+        size = exponent * tl.exp2((exponent - 1.0) * tl.log2(tl.maximum(tl.abs(y), 1e-30)))
         return tl.where(y == 0, 0.0, tl.where(y < 0, -size, size))
 
 
@@ -160,21 +167,15 @@ def forward_kernel(
                 x = tl.fma(dx, t, ox - tl.load(row + 9))
                 y = tl.fma(dy, t, oy - tl.load(row + 10))
                 z = tl.fma(dz, t, oz - tl.load(row + 11))
-                y0 = local_axis(row, x, y, z)
-                y1 = local_axis(row + 3, x, y, z)
-                y2 = local_axis(row + 6, x, y, z)
+                y0, y1, y2 = turn(row, x, y, z)
                 inside = (tl.abs(y0) <= 1) & (tl.abs(y1) <= 1) & (tl.abs(y2) <= 1)
                 # Written so that an opacity that is NaN marches on and is seen.
                 inside = inside & (step < samples) & ~(alpha >= 1)
-                y0 = tl.where(inside, y0, 0.0)
-                y1 = tl.where(inside, y1, 0.0)
-                y2 = tl.where(inside, y2, 0.0)
+                y0, y1, y2 = tl.where(inside, y0, 0.0), tl.where(inside, y1, 0.0), tl.where(inside, y2, 0.0)
                 offset, fx, fy, fz = corners(y0, y1, y2, DEPTH, HEIGHT, WIDTH)
                 content = voxels + box.to(tl.int64) * (DEPTH * HEIGHT * WIDTH * 4)
                 value = interpolate(content + offset, fx, fy, fz, inside, HEIGHT, WIDTH)
-                fade = power(y0, fade_exponent, EIGHT) + power(y1, fade_exponent, EIGHT)
-                fade += power(y2, fade_exponent, EIGHT)
-                a = channel_of(value, 3) * (tl.exp(-fade_scale * fade) * step_size)
+                a = channel_of(value, 3) * (fade(y0, y1, y2, fade_scale, fade_exponent, EIGHT) * step_size)
                 full = inside & (alpha + a >= 1)
                 weight = tl.where(full, 1.0 - alpha, tl.where(inside, a, 0.0))
                 alpha = tl.where(full, 1.0, tl.where(inside, alpha + a, alpha))
@@ -293,21 +294,16 @@ def backward_kernel(
     for step in range(begin, last + 1):
         t = step * step_size
         x, y, z = tl.fma(dx, t, ox), tl.fma(dy, t, oy), tl.fma(dz, t, oz)
-        y0 = local_axis(row, x, y, z)
-        y1 = local_axis(row + 3, x, y, z)
-        y2 = local_axis(row + 6, x, y, z)
+        y0, y1, y2 = turn(row, x, y, z)
         key = step * primitives + box
         inside = (tl.abs(y0) <= 1) & (tl.abs(y1) <= 1) & (tl.abs(y2) <= 1)
         inside = inside & (step < samples) & (key <= end_key) & asked
         before = inside & (key < end_key)
-        y0 = tl.where(inside, y0, 0.0)
-        y1 = tl.where(inside, y1, 0.0)
-        y2 = tl.where(inside, y2, 0.0)
+        y0, y1, y2 = tl.where(inside, y0, 0.0), tl.where(inside, y1, 0.0), tl.where(inside, y2, 0.0)
         offset, fx, fy, fz = corners(y0, y1, y2, DEPTH, HEIGHT, WIDTH)
         lowest = voxels + shift + offset
         value, along_x, along_y, along_z = differentiate(lowest, fx, fy, fz, inside, HEIGHT, WIDTH)
-        fade = power(y0, fade_exponent, EIGHT) + power(y1, fade_exponent, EIGHT) + power(y2, fade_exponent, EIGHT)
-        faded = tl.exp(-fade_scale * fade) * step_size
+        faded = fade(y0, y1, y2, fade_scale, fade_exponent, EIGHT) * step_size
         a = channel_of(value, 3) * faded
         to_a = tl.where(before, tl.sum(to_colour * value, 1) - base, 0.0)
         weight = tl.where(before, a, tl.where(inside, left, 0.0))

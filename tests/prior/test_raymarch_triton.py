@@ -18,7 +18,8 @@ from tests.prior.raymarch_scenes import DIFFERENTIATED, as_type, axis_ray, boxes
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 DEVICE = "cpu" if INTERPRETED else "cuda"
-FEW = {"height": 4, "width": 4, "primitives": 3, "steps": 8}
+FEW = {"height": 4, "width": 4, "primitives": 2, "steps": 8}
+FADE = {"fade_scale": 8.0, "fade_exponent": 8.0}
 
 marches = pytest.mark.skipif(
     importlib.util.find_spec("triton") is None or not (INTERPRETED or torch.cuda.is_available()),
@@ -59,25 +60,23 @@ def assert_agrees(scene, *, value=3e-5, gradient=1e-4, **options):
 
 
 @marches
-@pytest.mark.parametrize("opacity", [0.5, 8.0, 200.0])
-@pytest.mark.parametrize("size", [(4, 3, 5), (2, 2, 2)], ids=str)
+@pytest.mark.parametrize(("opacity", "size"), [(0.5, (4, 3, 5)), (15.0, (2, 2, 2)), (200.0, (3, 4, 2))], ids=str)
 def test_values_and_all_gradients(opacity, size):
     alpha = assert_agrees(random_scene(1, **FEW, size=size, opacity=opacity, spread=0.06), image_shape=(4, 4))
     assert (alpha == 0).any()
-    assert (alpha >= 1).any() == (opacity > 10)
+    assert (alpha >= 1).any() == (opacity > 1)
 
 
 @marches
-@pytest.mark.parametrize("exponent", [1.0, 2.0, 4.5])
+@pytest.mark.parametrize("exponent", [1.0, 4.5])
 def test_any_fade(exponent):
     assert_agrees(random_scene(2, **FEW, images=1), fade_scale=2.5, fade_exponent=exponent)
 
 
 @marches
 @pytest.mark.parametrize("image", [True, False], ids=["image", "rays"])
-@pytest.mark.parametrize("scatter", [False, True], ids=["camera", "scattered"])
-def test_several_tiles_with_lanes_to_spare(image, scatter):
-    scene = random_scene(3, height=9, width=9, primitives=3, steps=4, opacity=20, scatter=scatter)
+def test_several_tiles_with_lanes_to_spare(image):
+    scene = random_scene(3, height=9, width=9, primitives=2, steps=4, opacity=20, scatter=not image)
     alpha = assert_agrees(scene, image_shape=(9, 9) if image else None)
     assert (alpha >= 1).any()
 
@@ -94,7 +93,7 @@ def test_more_boxes_than_are_looked_at_together_add_in_ascending_index():
 @marches
 def test_a_box_left_and_another_entered_later():
     """Steps between boxes are passed over, and a box that ends is not met again."""
-    scene = {**axis_ray(start=-1.0, length=2.0), **boxes(3, half_size=0.1, opacity=2.0, size=(3, 3, 3))}
+    scene = {**axis_ray(start=-1.003, length=2.0), **boxes(3, half_size=0.1, opacity=2.0, size=(3, 3, 3))}
     scene["center"][0, :, 2] = torch.tensor([0.7, -0.6, 0.65])
     scene["voxels"] *= torch.rand(scene["voxels"].shape, generator=torch.Generator().manual_seed(0))
     alpha = assert_agrees(as_type({**scene, "step_size": 0.04}, torch.float32))
@@ -164,19 +163,20 @@ def test_no_sample_is_culled_and_most_others_are():
 
     scene = as_type(random_scene(4, images=1, height=16, width=16, primitives=12, steps=10), torch.float64)
     scene |= {"center": 1.5 * scene["center"], "half_size": 0.5 * scene["half_size"]}
-    inputs = Scene(**on_device(as_type(scene, torch.float32)), fade_scale=8, fade_exponent=8, image_shape=(16, 16))
+    inputs = Scene(**on_device(as_type(scene, torch.float32)), **FADE, image_shape=(16, 16))
     tiles = triton._Tiles(inputs)
     pose = triton._pose(inputs.center, inputs.rotation, inputs.half_size)
     hits = find_hits(tiles.rays, tiles.count, pose, inputs.step_size)
     met = torch.zeros(4, 12, 11, dtype=torch.bool)
     for tile, box, first, last in zip(*(column.tolist() for column in hits[1:]), strict=True):
         met[tile, box, first : last + 1] = True
-    near = scene["near_far"][0, :, :1]
-    t = near + torch.arange(11) * scene["step_size"]
+    step = torch.arange(11)
+    t = scene["near_far"][0, :, :1] + step * scene["step_size"]
     x = scene["ray_origin"][0, :, None] + t[..., None] * scene["ray_direction"][0, :, None]
     offset = x[:, :, None] - scene["center"][0]
     y = torch.einsum("rska,kab->rskb", offset, scene["rotation"][0]) / scene["half_size"][0]
-    inside = ((y.abs() <= 1).all(-1) & (t <= scene["near_far"][0, :, 1:] + 1e-9)[..., None]).view(2, 8, 2, 8, 11, 12)
+    counts = step <= inputs.last_step()[0, :, None].cpu()
+    inside = ((y.abs() <= 1).all(-1) & counts[..., None]).view(2, 8, 2, 8, 11, 12)
     truth = inside.any(3).any(1).view(4, 11, 12).transpose(1, 2)
     assert truth.sum() > 30
     assert not (truth & ~met).any()
