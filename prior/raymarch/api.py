@@ -9,15 +9,24 @@ from jaxtyping import Float
 from torch import Tensor
 
 from datasets.errors import VrmmError
-from prior.raymarch import cpu, reference
+from prior.raymarch import cpu, reference, triton
 from prior.raymarch.scene import Scene
 
-_BACKENDS: dict[str, Callable[[Scene], Tensor]] = {"cpu": cpu.march, "reference": reference.march}
+_BACKENDS: dict[str, Callable[[Scene], Tensor]] = {
+    "cpu": cpu.march,
+    "reference": reference.march,
+    "triton": triton.march,
+}
 
 
-def available_backends() -> tuple[str, ...]:
-    """Names that ``raymarch(backend=...)`` accepts and that work on this machine (builds the CPU kernel)."""
-    return ("reference",) if _cpu_problem() else ("cpu", "reference")
+def available_backends(device: str = "any") -> tuple[str, ...]:
+    """Names that ``raymarch(backend=...)`` accepts and that work on this machine (builds the CPU kernel).
+
+    Args:
+        device: ``"cpu"`` leaves out what takes no tensors of the CPU.
+    """
+    names = ("reference",) if _cpu_problem() else ("cpu", "reference")
+    return names if device == "cpu" or triton.problem() else (*names, "triton")
 
 
 def raymarch(
@@ -56,7 +65,8 @@ def raymarch(
         voxels: [B,K,D,H,W,4] linear rgb, then opacity per metre; D, H, W >= 2.
         fade_scale: strength of the fade towards the faces of a box, at least 0.
         fade_exponent: its sharpness, at least 1; 8 is the fastest.
-        backend: ``"auto"`` or one of ``available_backends()``.
+        backend: ``"auto"`` or one of ``available_backends()``; ``"auto"`` takes the kernel for the device if
+            there is one that works, else the reference, which is slow.
         image_shape: (height, width) when the rays are an image in row order. Neighbouring rays are then handled
             together, which is faster; values are the same.
 
@@ -92,11 +102,14 @@ def _backend(name: str, scene: Scene) -> Callable[[Scene], Tensor]:
 
 
 def _automatic(scene: Scene) -> Callable[[Scene], Tensor]:
-    if scene.voxels.device.type != "cpu" or scene.voxels.dtype != torch.float32:
+    kernels = {"cpu": (cpu.march, _cpu_problem), "cuda": (triton.march, triton.problem)}
+    device = scene.voxels.device.type
+    if scene.voxels.dtype != torch.float32 or device not in kernels:
         return reference.march
-    if not _cpu_problem():
-        return cpu.march
-    _warn_once()
+    march, problem = kernels[device]
+    if not problem():
+        return march
+    _warn_once(problem())
     return reference.march
 
 
@@ -111,6 +124,5 @@ def _cpu_problem() -> str:
 
 
 @functools.cache
-def _warn_once() -> None:
-    text = f"raymarch uses the slow reference backend because {_cpu_problem()}"
-    warnings.warn(text, RuntimeWarning, stacklevel=4)
+def _warn_once(problem: str) -> None:
+    warnings.warn(f"raymarch uses the slow reference backend because {problem}", RuntimeWarning, stacklevel=4)

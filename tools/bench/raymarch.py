@@ -29,7 +29,7 @@ def raymarch(
     from prior.raymarch import available_backends
 
     torch.set_num_threads(threads)
-    fastest, *others = available_backends()
+    fastest, *others = available_backends("cpu")
     _time(ellipsoid_scene(**_WARM_UP), fastest, 1)
     # The peak of memory never falls: the hungry reference comes last.
     image = ellipsoid_scene(**_IMAGE)
