@@ -18,19 +18,6 @@ def fibonacci_directions(count: int) -> Float[np.ndarray, "N 3"]:
     return np.stack([radius * np.sin(azimuth), height, radius * np.cos(azimuth)], axis=1)
 
 
-def neighbourhood(directions: Float[Tensor, "N 3"], half_width: float) -> Float[Tensor, "N N"]:
-    """How much each direction takes of every other: von Mises–Fisher lobes, rows sum to 1.
-
-    Args:
-        directions: unit vectors.
-        half_width: angle at which a lobe has fallen to a half, radians; 0 leaves every direction to itself.
-    """
-    if half_width <= 0.0:
-        return torch.eye(len(directions))
-    sharpness = math.log(2.0) / (1.0 - math.cos(half_width))
-    return torch.softmax(sharpness * (directions @ directions.T), dim=1)
-
-
 class LightSphere(nn.Module):
     """Turns lamps in the world into radiance from N_l fixed head-frame directions.
 

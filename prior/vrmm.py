@@ -19,7 +19,7 @@ from prior.decoders.mesh import MeshDecoder
 from prior.decoders.opacity import OpacityDecoder
 from prior.decoders.transform import TransformDecoder
 from prior.encoders import MIN_IMAGE_SIZE, Encoding, ExpressionEncoder, TransformEncoder, prepare_views
-from prior.lighting import LightSphere, neighbourhood
+from prior.lighting import LightSphere
 from prior.lobes import COUNT, CosineLobes
 from prior.primitives import Placement, TangentGrid, adjust
 from prior.template import Template
@@ -36,8 +36,6 @@ class VRMMConfig:
             be coarser than the voxels; a linear map fills the block of voxels under each texel.
         light_channels: channels of the linear light branch per level.
         light_directions: N_l, directions of the light field.
-        light_neighbourhood: degrees at which a direction of light has half of its part in what is learnt of another;
-            about the distance of the capture's lamps from each other, 0 learns every direction by itself.
         identity, expression: code lengths.
         encoder_views: number of input views.
         encoder_size: side in pixels to which encoder inputs are resampled.
@@ -53,7 +51,6 @@ class VRMMConfig:
     channels: list[int] = dataclasses.field(default_factory=lambda: [64, 64, 48, 32])
     light_channels: list[int] = dataclasses.field(default_factory=lambda: [32, 32, 32, 32])
     light_directions: int = 64
-    light_neighbourhood: float = 0.0
     identity: int = 64
     expression: int = 32
     encoder_views: int = 3
@@ -85,8 +82,6 @@ class VRMMConfig:
             smallest = {"voxels": 2, "light_directions": 4}.get(name, 1)
             if getattr(self, name) < smallest:
                 raise VrmmError(f"model.{name}={getattr(self, name)} is too small; use {smallest} or more")
-        if not 0.0 <= self.light_neighbourhood < 90.0:
-            raise VrmmError(f"model.light_neighbourhood={self.light_neighbourhood} must lie in [0, 90) degrees")
 
     @property
     def grid(self) -> int:
@@ -180,7 +175,7 @@ class VRMM(nn.Module):
         )
         self.appearance_decoder = AppearanceDecoder(
             config.expression,
-            neighbourhood(self.light_sphere.directions, math.radians(config.light_neighbourhood)),
+            config.light_directions,
             channels,
             config.light_channels,
             to_opacity,

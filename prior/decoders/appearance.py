@@ -20,12 +20,10 @@ class AppearanceDecoder(nn.Module):
 
     VIEW_BASIS = 8
 
-    neighbours: Tensor
-
     def __init__(
         self,
         expression: int,
-        neighbours: Float[Tensor, "N N"],
+        light: int,
         channels: Sequence[int],
         light_channels: Sequence[int],
         extra: Sequence[int],
@@ -36,8 +34,6 @@ class AppearanceDecoder(nn.Module):
     ) -> None:
         """``lobes`` gathered lights a texel (``prior.lobes``), ``texel_voxels`` voxels under one of the last level.
 
-        ``neighbours`` (``prior.lighting.neighbourhood``) is how what is learnt of one direction of light holds for
-        those around it: a capture has few lamps, and light must be able to come from between them.
         ``linear`` off puts an activation behind every level of the light branch (an ablation).
         """
         super().__init__()
@@ -47,8 +43,7 @@ class AppearanceDecoder(nn.Module):
         self.blocks = nn.ModuleList(
             UpBlock(channels[i] + extra[i], channels[i + 1], resolutions[i + 1]) for i in range(levels - 1)
         )
-        self.register_buffer("neighbours", neighbours, persistent=False)
-        self.light_stem = nn.Linear(len(neighbours), light_channels[0] * CodeStem.RESOLUTION**2, bias=False)
+        self.light_stem = nn.Linear(light, light_channels[0] * CodeStem.RESOLUTION**2, bias=False)
         nn.init.zeros_(self.light_stem.weight)  # light from where no lamp ever was is then left to the lobes
         self.light_blocks = nn.ModuleList(
             LinearUpBlock(light_channels[i], light_channels[i + 1]) for i in range(levels - 1)
@@ -77,7 +72,7 @@ class AppearanceDecoder(nn.Module):
         level are the same light as gathered by the base head.
         """
         batch, _, colors = radiance.shape
-        response = self.light_stem((self.neighbours @ radiance).transpose(1, 2).reshape(batch * colors, -1))
+        response = self.light_stem(radiance.transpose(1, 2).reshape(batch * colors, -1))
         size = CodeStem.RESOLUTION
         response = response.reshape(batch * colors, size, size, -1).permute(0, 3, 1, 2)
         response = response + self.lobe_maps[0](lobes[0].flatten(0, 1))
