@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prior.lighting import LightSphere, neighbourhood
+from prior.lighting import LightSphere
 from prior.primitives import rotation_from_axis_angle
 
 SPHERE = LightSphere(32)
@@ -60,13 +60,3 @@ def test_padding_lamps_without_direction_add_nothing():
     lamps = torch.tensor([[[0.0, 0.0, 1.0], [0.0, 0.0, 0.0]]])
     radiance = SPHERE.radiance(lamps, torch.tensor([[[1.0] * 3, [0.0] * 3]]), torch.eye(3)[None])
     torch.testing.assert_close(radiance, SPHERE.radiance(lamps[:, :1], torch.ones(1, 1, 3), torch.eye(3)[None]))
-
-
-def test_neighbourhood_halves_at_its_angle_and_keeps_constant_light():
-    width = math.radians(25)
-    near = torch.stack([unit((math.sin(a), 0.0, math.cos(a))) for a in (0.0, 0.5 * width, width, 2.0)])
-    matrix = neighbourhood(near, width)
-    torch.testing.assert_close(matrix.sum(dim=1), torch.ones(4))
-    torch.testing.assert_close(matrix[0, 2], 0.5 * matrix[0, 0])
-    assert matrix[0, 3] < 1e-4
-    torch.testing.assert_close(neighbourhood(near, 0.0), torch.eye(4))

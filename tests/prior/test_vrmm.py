@@ -75,24 +75,6 @@ def test_shading_is_the_voxels_radiance_without_their_gain():
     torch.testing.assert_close(model.decode_shading(geometry, view, grey), shading.mean(dim=4, keepdim=True))
 
 
-def test_a_direction_that_was_never_lit_answers_like_its_neighbours():
-    """The response learnt of all other directions reaches it, in proportion to nearness; without it, only lobes do."""
-    index = 5
-    for degrees, reaches in ((0.0, False), (30.0, True)):
-        model = small_model(light_neighbourhood=degrees)
-        stem = model.appearance_decoder.light_stem.weight
-        with torch.no_grad():
-            stem.copy_(torch.randn_like(stem))
-            stem[:, index] = 0.0
-        light = torch.zeros(1, SMALL.light_directions, 3)
-        light[0, index] = 1.0
-        lit = voxels_under(model, light)
-        with torch.no_grad():
-            stem.zero_()
-        by_lobes = voxels_under(model, light)
-        assert ((lit - by_lobes).abs().max() > 1e-3) == reaches
-
-
 def test_light_of_each_sample_colours_that_sample_alone():
     model = small_model()
     z_id, z_e = torch.randn(2, SMALL.identity), torch.randn(2, SMALL.expression)
