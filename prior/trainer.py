@@ -20,6 +20,7 @@ from datasets.files import atomic_write_json
 from datasets.lightstage.heads import load_head_model
 from datasets.loader import FrameLoader
 from datasets.shards import DamageError
+from datasets.storage import resolve_folder
 from datasets.views import read_frame, training_keys
 from prior.capture_model import CaptureModel
 from prior.checkpoint import find_resume, load_checkpoint, save_checkpoint
@@ -260,7 +261,7 @@ class TrainingRun:
         keep = self.recipe.trainer.keep_checkpoints
         save_checkpoint(self.engine, self.folder / "checkpoints", step, keep, loss, more)
         if self.is_main:
-            shards = str(Path(self.recipe.loader.shards).resolve())
+            shards = resolve_folder(self.recipe.loader.shards)
             with self._averaged():
                 save_weights(
                     self.model, self.recipe.render, self.folder, step=step, shards=shards, **self._camera_gains()

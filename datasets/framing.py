@@ -1,0 +1,191 @@
+"""Which part of a camera's picture a view shows: all of it, or a square around the head."""
+
+import dataclasses
+import enum
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+from datasets.capture import Camera
+from datasets.errors import VrmmError
+
+_GRID = 8
+"""Pixels that a square's place and side are multiples of, so that reduced JPEGs can be cut at whole pixels."""
+
+
+class CropBy(enum.Enum):
+    """What says where the head is."""
+
+    none = "none"
+    mask = "mask"
+    landmarks = "landmarks"
+
+
+@dataclasses.dataclass(kw_only=True)
+class CropConfig:
+    """A square around the head in the pictures to render, frame by frame; their intrinsics follow.
+
+    The encoders' views are never cropped: a square that follows the head hides from them how the head has moved.
+
+    Attributes:
+        by: the foreground of the ``mask``, or the 68 ``landmarks`` of ``lmk.npz``; ``none`` keeps whole pictures.
+            A picture without gives the largest square in its middle.
+        size: pixels of the square's side after resampling.
+        margin: share of the found box's longer side that is added on each of its sides. Landmarks reach from the chin
+            to the brows: 0.6 takes in the hair.
+    """
+
+    by: CropBy = CropBy.none
+    size: int = 0
+    margin: float = 0.2
+
+    def __post_init__(self) -> None:
+        if self.by is not CropBy.none and self.size < 1:
+            raise VrmmError(f"crop.size is {self.size}; with crop.by={self.by.value} it must be at least 1")
+        if not 0.0 <= self.margin <= 10.0:
+            raise VrmmError(f"crop.margin is {self.margin}; it must be from 0 to 10")
+
+
+@dataclasses.dataclass(frozen=True)
+class Window:
+    """A part of a stored picture, pixels: its left upper corner and its size."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+    def intrinsics(self, camera: Camera, width: int, height: int) -> Float[np.ndarray, "3 3"]:
+        """Of the camera whose picture is this part of ``camera``'s, resampled to ``width`` × ``height`` pixels."""
+        shifted = camera.intrinsics.copy()
+        shifted[:2] -= np.outer([self.x, self.y], shifted[2])
+        return np.diag([width / self.width, height / self.height, 1.0]) @ shifted
+
+    def reduced(self, reduction: int) -> "Window":
+        """The same part of a picture with that many times fewer rows and columns."""
+        return Window(*(value // reduction for value in (self.x, self.y, self.width, self.height)))
+
+    def cut(self, image: np.ndarray) -> np.ndarray:
+        return image[self.y : self.y + self.height, self.x : self.x + self.width]
+
+
+class Framing(ABC):
+    """The part of each picture that is wanted and its size.
+
+    Attributes:
+        by: what ``window`` needs to be told.
+        width, height: of all views, pixels.
+    """
+
+    by: CropBy
+    width: int
+    height: int
+
+    @abstractmethod
+    def window(self, camera: Camera, found: "Box | None") -> Window:
+        """The wanted part of a picture in which the head was found there."""
+
+    def reduction(self, camera: Camera, window: Window) -> int:
+        """How many times smaller a JPEG can be decoded that is resampled to this size afterwards: 1, 2, 4 or 8."""
+        for factor in (8, 4, 2):
+            whole = camera.width % factor == 0 and camera.height % factor == 0
+            if whole and window.width >= factor * self.width and window.height >= factor * self.height:
+                return factor
+        return 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Box:
+    """Corners of a box around something in a picture, pixels."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+
+class WholePicture(Framing):
+    """All of every picture, at one shape. Final.
+
+    Args:
+        cameras: their pictures must come out at one shape.
+        image_size: pixels of the longer side; 0 leaves pictures as stored.
+
+    Attributes:
+        resized: whether pictures are resampled.
+
+    Raises:
+        VrmmError: cameras of different shapes, none at all, or an ``image_size`` above the stored one.
+    """
+
+    by = CropBy.none
+
+    def __init__(self, cameras: Sequence[Camera], image_size: int) -> None:
+        self.resized = image_size > 0
+        self.width, self.height = _common_shape(cameras, image_size)
+
+    def window(self, camera: Camera, found: Box | None) -> Window:
+        return Window(0, 0, camera.width, camera.height)
+
+
+class HeadSquare(Framing):
+    """A square around the head that lies inside the picture. Final.
+
+    Args:
+        config: with ``by`` other than ``none``.
+    """
+
+    def __init__(self, config: CropConfig) -> None:
+        self.by, self._margin = config.by, config.margin
+        self.width = self.height = config.size
+
+    def window(self, camera: Camera, found: Box | None) -> Window:
+        largest = min(camera.width, camera.height)
+        grid = _GRID if largest >= _GRID else 1
+        largest -= largest % grid
+        center, side = (camera.width / 2, camera.height / 2), largest
+        if found is not None:
+            longer = max(found.right - found.left, found.bottom - found.top) * (1 + 2 * self._margin)
+            side = min(max(int(np.ceil(longer / grid)), 1) * grid, largest)
+            center = (found.left + found.right) / 2, (found.top + found.bottom) / 2
+        x = _place(center[0] - side / 2, camera.width - side, grid)
+        y = _place(center[1] - side / 2, camera.height - side, grid)
+        return Window(x, y, side, side)
+
+
+def box_of_mask(mask: np.ndarray) -> Box | None:
+    """Around the pixels of a stored mask [H, W] that are at least half covered; None where there are none."""
+    import cv2
+
+    x, y, width, height = cv2.boundingRect((mask > np.iinfo(mask.dtype).max // 2).astype(np.uint8))
+    return Box(x, y, x + width, y + height) if width and height else None
+
+
+def box_of_points(points: Float[np.ndarray, "N 2"]) -> Box | None:
+    """Around the points (pixels) that are finite; None where there are none."""
+    points = points[np.isfinite(points).all(axis=1)]
+    return Box(*points.min(axis=0).tolist(), *points.max(axis=0).tolist()) if len(points) else None
+
+
+def _place(wanted: float, most: int, grid: int) -> int:
+    """The multiple of ``grid`` next to ``wanted`` between 0 and ``most``."""
+    return int(np.clip(round(wanted / grid), 0, most // grid)) * grid
+
+
+def _common_shape(cameras: Sequence[Camera], image_size: int) -> tuple[int, int]:
+    """Width and height of all images."""
+    shapes = {}
+    for camera in cameras:
+        longer = max(camera.width, camera.height)
+        if image_size > longer:
+            raise VrmmError(f"image_size {image_size} exceeds the {longer} pixels of camera {camera.name}; lower it")
+        scale = image_size / longer if image_size else 1.0
+        shapes[max(round(camera.width * scale), 1), max(round(camera.height * scale), 1)] = camera.name
+    if len(shapes) > 1:
+        listed = ", ".join(f"{name} {width}x{height}" for (width, height), name in shapes.items())
+        raise VrmmError(f"cameras give images of different shapes ({listed}); choose cameras of one shape")
+    if not shapes:
+        raise VrmmError("no camera to read; name at least one")
+    return next(iter(shapes))
