@@ -119,9 +119,7 @@ class _Epoch:
     first: Int[np.ndarray, "N"]
 
 
-def _shares(
-    labels: Sequence[Int[np.ndarray, "N"]], count: int
-) -> tuple[Int[np.ndarray, "N"], Float[np.ndarray, "N"]]:
+def _shares(labels: Sequence[Int[np.ndarray, "N"]], count: int) -> tuple[Int[np.ndarray, "N"], Float[np.ndarray, "N"]]:
     """The last part that each sample belongs to, numbered so that parts of a part are neighbours, and its share."""
     part, share = np.zeros(count, np.int64), np.ones(count)
     for label in labels:

@@ -7,7 +7,7 @@
 import functools
 import tempfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -129,6 +129,19 @@ class ShardSet:
         arrays = (value for value in vars(self).values() if isinstance(value, np.ndarray))
         return sum(array.nbytes for array in arrays)
 
+    def largest_sample(self, views: int) -> int:
+        """No sample's members have more bytes than this together where at most so many cameras are read."""
+        largest = 0
+        for number, layout in enumerate(self._layouts):
+            rows = self._first[self.layout == number]
+            cameras: dict[str, int] = {}
+            for column, extension in enumerate(layout):
+                camera = extension.partition(".")[0] if extension.count(".") == 2 else ""
+                cameras[camera] = cameras.get(camera, 0) + int(self._size[rows + column].max(initial=0))
+            others = cameras.pop("", 0)
+            largest = max(largest, others + sum(sorted(cameras.values())[-views:] if views else []))
+        return largest
+
     def key(self, sample: int) -> str:
         return self._keys[sample].decode()
 
@@ -208,7 +221,10 @@ class ShardSet:
 
     def frame(self, sample: int) -> Frame:
         """The sample's description. Raises DamageError as ``read`` does."""
-        members = {name: self.read(sample, name) for name in (META, LIGHT)}
+        return self.describe(sample, self.read_members(sample, [META, LIGHT]))
+
+    def describe(self, sample: int, members: Mapping[str, bytes]) -> Frame:
+        """The sample's description out of members that were read. Raises DamageError where they are none of it."""
         try:
             frame = frame_from_members(members, "it")
         except VrmmError as error:
