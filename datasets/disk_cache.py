@@ -56,13 +56,12 @@ class DiskCache:
         if len(data) > self._max:
             return
         path = self._path(key)
-        with contextlib.suppress(OSError):
-            with self._locked() as total:
-                if path.exists():
-                    return
-                if total + len(data) > self._max:
-                    total = self._make_room(len(data))
-                self._write_total(total + len(data))  # before the file, so that the bound holds at every moment
+        with contextlib.suppress(OSError), self._locked() as total:
+            if path.exists():
+                return
+            if total + len(data) > self._max:
+                total = self._make_room(len(data))
+            self._write_total(total + len(data))  # before the file, so that the bound holds at every moment
             path.parent.mkdir(exist_ok=True)
             _write(path, data)
 
@@ -72,7 +71,8 @@ class DiskCache:
 
     def bytes(self) -> int:
         """Of the files in the folder now."""
-        return sum(size for _, size, _ in self._files())
+        with self._locked():
+            return sum(size for _, size, _ in self._files())
 
     def _path(self, key: str) -> Path:
         name = hashlib.sha256(key.encode()).hexdigest()

@@ -42,8 +42,8 @@ class StreamOrder(EpochOrder):
         self.streams, self.window, self._seed = streams, window, seed
         self._per_batch = max(batch // streams, 1)  # samples of a stream in a batch
         self._cycle = max(streams // batch, 1)  # batches after which every stream has been read from
-        lengths = self.samples // streams + (self._turn(np.arange(streams)) < self.samples % streams)
-        self._lengths = lengths.astype(np.int64)
+        longer = [self._turn(stream) < self.samples % streams for stream in range(streams)]
+        self._lengths = self.samples // streams + np.array(longer, np.int64)
         self._begins = np.cumsum(self._lengths) - self._lengths
         self._row = functools.lru_cache(2)(self._epoch_row)
         self._shuffled = functools.lru_cache(4 * streams)(self._window_order)
@@ -76,7 +76,7 @@ class StreamOrder(EpochOrder):
     def place(self, stream: int, index: int) -> int:
         """The place that takes that sample of a stream; undoes ``locate``."""
         if self._cycle > 1:
-            return index * self.streams + int(self._turn(np.array(stream)))
+            return index * self.streams + self._turn(stream)
         batch, rest = divmod(index, self._per_batch)
         if batch < self.steps_per_epoch:
             return batch * self.batch + stream * self._per_batch + rest
@@ -88,7 +88,7 @@ class StreamOrder(EpochOrder):
         start, stop = self._begins[stream] + window * self.window, self._begins[stream] + self._lengths[stream]
         return self._at(epoch, np.arange(start, stop))
 
-    def _turn(self, stream: Int[np.ndarray, "..."]) -> Int[np.ndarray, "..."]:
+    def _turn(self, stream: int) -> int:
         """When a stream is read from, of those that a cycle of batches reads from one after the other."""
         return stream % self._cycle * min(self.batch, self.streams) + stream // self._cycle
 
