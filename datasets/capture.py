@@ -231,8 +231,8 @@ class CaptureInfo:
 
     @staticmethod
     def from_json(value: dict[str, Any], origin: str) -> "CaptureInfo":
-        """Raises VrmmError for another schema version or a missing key, naming ``origin``."""
-        version = value.get("schema_version")
+        """Raises VrmmError for another schema version, a missing key or a wrong value, naming ``origin``."""
+        version = value.get("schema_version") if isinstance(value, dict) else None
         if version != SCHEMA_VERSION:
             raise VrmmError(f"{origin} has schema version {version}; this vrmm reads {SCHEMA_VERSION}")
         try:
@@ -256,6 +256,8 @@ class CaptureInfo:
             )
         except KeyError as error:
             raise VrmmError(f"{origin} lacks the key {error}; it is not a capture description") from error
+        except (TypeError, ValueError, AttributeError, OverflowError) as error:
+            raise VrmmError(f"{origin} is damaged ({error}); copy it again, or build the shards again") from error
 
 
 class Capture(ABC):

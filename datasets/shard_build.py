@@ -17,7 +17,7 @@ from datasets.errors import VrmmError
 from datasets.files import atomic_write, read_json, sha256_of
 from datasets.folder import CAPTURE, write_capture_info
 from datasets.frames import frame_members
-from datasets.manifest import MANIFEST, Manifest, Shard, read_manifest, write_manifest
+from datasets.manifest import MANIFEST, NOT_A_SHARD, Manifest, Shard, read_manifest, write_manifest
 
 Progress = Callable[[int, int], object]
 
@@ -101,7 +101,7 @@ def _finished(out: Path, journal: Path) -> dict[str, Shard]:
 
 
 def _read_line(line: bytes) -> Iterator[Shard]:
-    with contextlib.suppress(ValueError, KeyError, TypeError, IndexError):  # torn by a kill: built again
+    with contextlib.suppress(*NOT_A_SHARD):  # torn by a kill: built again
         yield Shard.from_json(json.loads(line))
 
 
@@ -234,9 +234,10 @@ class _Table:
         if len({extension.lower() for extension in layout}) != len(layout):
             raise VrmmError(f"frame {key} has members that differ only in case; WebDataset cannot tell them apart")
         for extension in layout:
-            if extension.startswith(("_", ".")) or "/" in extension or len(f"{key}.{extension}".encode()) > _NAME_LIMIT:
+            name = f"{key}.{extension}"  # other names have tar headers of several blocks
+            if extension.startswith(("_", ".")) or "/" in name or not name.isascii() or len(name) > _NAME_LIMIT:
                 raise VrmmError(
-                    f"{key}.{extension} cannot be a tar member: {_NAME_LIMIT} bytes at most, no slash, and no "
+                    f"{name} cannot be a tar member: {_NAME_LIMIT} ASCII characters at most, no slash, and no "
                     "underscore or dot at the start of the extension"
                 )
             match = _CAMERA_MEMBER.fullmatch(extension)

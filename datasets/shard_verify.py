@@ -1,21 +1,25 @@
 """Finding and naming every damage of a folder of shards."""
 
 import dataclasses
+import itertools
 import os
+import re
 import tarfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from datasets.capture import CaptureInfo
+from datasets.capture import CaptureInfo, Frame
 from datasets.errors import VrmmError
 from datasets.files import sha256_of
 from datasets.folder import CAPTURE, read_capture_info
 from datasets.frames import LIGHT, META, frame_from_members
-from datasets.manifest import MANIFEST, Manifest, Shard, read_manifest
+from datasets.manifest import MANIFEST, Manifest, Shard, manifest_bytes, read_manifest
 from datasets.shard_build import BLOCK, Progress
 
 _CHUNK = 1 << 20
+_NUMBERED = re.compile(r"(?P<name>.+)-(?P<number>[0-9]{6})\.tar")
+REPAIR = "rebuild it with vrmm shards verify --repair-manifest"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,11 +47,12 @@ def verify_shards(folder: Path | str, progress: Progress | None = None) -> list[
         Every problem, by shard; empty when all is well. A folder without manifest is a problem, not an error.
     """
     folder = Path(folder)
+    info, problems = _capture_info(folder)
     try:
-        info, manifest = read_capture_info(folder), read_manifest(folder)
+        manifest = read_manifest(folder)
     except VrmmError as error:
-        return [Problem(file=MANIFEST, message=str(error))]
-    problems = list(_folder_problems(folder, info, manifest))
+        return [*problems, Problem(file=MANIFEST, message=str(error))]
+    problems += _folder_problems(folder, info, manifest)
     total, done = sum(shard.bytes for shard in manifest.shards), 0
     for shard in manifest.shards:
         problems += _ShardCheck(folder, shard, info).problems()
@@ -57,23 +62,50 @@ def verify_shards(folder: Path | str, progress: Progress | None = None) -> list[
     return problems
 
 
-def _folder_problems(folder: Path, info: CaptureInfo, manifest: Manifest) -> Iterator[Problem]:
-    if manifest.capture != info.name:
+def _capture_info(folder: Path) -> tuple[CaptureInfo | None, list[Problem]]:
+    """The capture's description, or None and why there is none."""
+    try:
+        return read_capture_info(folder), []
+    except VrmmError as error:
+        return None, [Problem(file=CAPTURE, message=str(error))]
+
+
+def _folder_problems(folder: Path, info: CaptureInfo | None, manifest: Manifest) -> Iterator[Problem]:
+    if info is not None and manifest.capture != info.name:
         yield Problem(file=MANIFEST, message=f"is of capture {manifest.capture}, but {CAPTURE} is of {info.name}")
-    elif sha256_of(folder / CAPTURE) != manifest.capture_sha256:
-        yield Problem(file=CAPTURE, message="was changed after the shards were built")
+    elif info is not None and sha256_of(folder / CAPTURE) != manifest.capture_sha256:
+        yield Problem(file=CAPTURE, message=f"was changed after the shards were built, or {MANIFEST} is wrong about it")
+    if manifest_bytes(manifest) != (folder / MANIFEST).read_bytes():
+        yield Problem(file=MANIFEST, message="was edited or damaged: it says nothing else, but in other bytes")
     listed = [shard.name for shard in manifest.shards]
     for name in sorted({name for name in listed if listed.count(name) > 1}):
         yield Problem(file=MANIFEST, message=f"lists {name} twice")
     for path in sorted(folder.glob("*.tar")):
         if path.name not in listed:
             yield Problem(file=path.name, message=f"is not listed in {MANIFEST}")
+    for first, count in missing_runs(listed):
+        if not (folder / first).exists():
+            more = f" with {count - 1} more after it" if count > 1 else ""
+            yield Problem(file=first, message=f"is missing{more}: not listed in {MANIFEST}, though later shards are")
     home: dict[str, str] = {}
     for shard in manifest.shards:
         for key in shard.keys:
             if key in home:
                 yield Problem(file=shard.name, key=key, message=f"duplicate key, it is also in {home[key]}")
             home[key] = shard.name
+
+
+def missing_runs(names: Iterable[str]) -> list[tuple[str, int]]:
+    """What ``{name}-{number:06d}.tar`` files lack below their largest number: first name and length of each gap."""
+    numbers: dict[str, set[int]] = {}
+    for match in filter(None, map(_NUMBERED.fullmatch, names)):
+        numbers.setdefault(match["name"], set()).add(int(match["number"]))
+    runs = []
+    for name, there in numbers.items():
+        for before, after in itertools.pairwise([-1, *sorted(there)]):
+            if after - before > 1:
+                runs.append((f"{name}-{before + 1:06d}.tar", after - before - 1))
+    return runs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,7 +126,7 @@ class _Member:
 class _ShardCheck:
     """Compares one tar with its manifest record."""
 
-    def __init__(self, folder: Path, shard: Shard, info: CaptureInfo) -> None:
+    def __init__(self, folder: Path, shard: Shard, info: CaptureInfo | None) -> None:
         self._path, self._shard, self._info = folder / shard.name, shard, info
         self._listed = {member.name: member for member in _listed_members(shard)}
         self._garbled: set[int] = set()  # positions of unreadable headers
@@ -107,8 +139,12 @@ class _ShardCheck:
                 found = list(self._walk(file.fileno()))
                 problems = [*self._truncation(), *self._member_problems(file.fileno(), found)]
                 problems += self._description_problems(file.fileno(), found)
-            if not problems and sha256_of(self._path) != self._shard.sha256:
-                problems = [self._problem("bytes outside its members differ from what was written")]
+                as_written = sha256_of(self._path) == self._shard.sha256
+                if as_written and problems:
+                    wrong = f"is wrong about {self._shard.name}, whose bytes are as written (its SHA-256 agrees)"
+                    problems.append(Problem(file=MANIFEST, message=f"{wrong}; {REPAIR}"))
+                elif not as_written and not problems:
+                    problems += self._outside_problems(file.fileno())
         except FileNotFoundError:
             return [self._problem("is missing")]
         except OSError as error:
@@ -181,31 +217,51 @@ class _ShardCheck:
         elif found[0].offset != listed.offset:
             yield f"lies at byte {found[0].offset}, but {MANIFEST} says {listed.offset}"
 
+    def _outside_problems(self, file: int) -> Iterator[Problem]:
+        """Where a tar of sound members differs from what was written."""
+        end, named = 0, False
+        for member in sorted(self._listed.values(), key=lambda member: member.offset):
+            data_end = member.offset + member.size
+            end = member.offset + -(-member.size // BLOCK) * BLOCK
+            header = os.pread(file, BLOCK, member.offset - BLOCK)
+            if tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape").tobuf(tarfile.USTAR_FORMAT) != header:
+                yield self._problem("its tar header differs from what was written; nothing is lost", member)
+                named = True
+            if any(os.pread(file, end - data_end, data_end)):
+                yield self._problem("the padding after it is damaged; nothing is lost", member)
+                named = True
+        if any(os.pread(file, self._length - end, end)):
+            yield self._problem("the end of the archive is damaged; nothing is lost")
+        elif not named:
+            yield Problem(file=MANIFEST, message=f"has a wrong SHA-256 of {self._shard.name}, which is sound; {REPAIR}")
+
     def _description_problems(self, file: int, found: list[_Member]) -> Iterator[Problem]:
         """Samples whose own description contradicts the manifest."""
+        shard = self._shard
         intact = {m.name: m for m in found if (listed := self._listed.get(m.name)) and listed.crc32 == m.crc32}
-        for key, subject, held_out, number in zip(
-            self._shard.keys, self._shard.subject, self._shard.held_out, self._shard.layout, strict=True
-        ):
-            absent = [member for member in (META, LIGHT) if member not in self._shard.layouts[number]]
+        lamps: list[int] = []
+        for key, subject, held_out, number in zip(shard.keys, shard.subject, shard.held_out, shard.layout, strict=True):
+            absent = [member for member in (META, LIGHT) if member not in shard.layouts[number]]
             for member in absent:
-                yield Problem(file=self._shard.name, key=key, member=member, message="missing member")
+                yield Problem(file=shard.name, key=key, member=member, message="missing member")
             parts = [intact.get(f"{key}.{member}") for member in (META, LIGHT)]
             if not absent and all(parts):
                 data = {part.extension: os.pread(file, part.size, part.offset) for part in parts if part}
-                for message in self._contradictions(key, int(subject), int(held_out), data):
-                    yield Problem(file=self._shard.name, key=key, member=META, message=message)
+                try:
+                    frame = frame_from_members(data, f"sample {key}")
+                except VrmmError as error:
+                    yield Problem(file=shard.name, key=key, member=META, message=str(error))
+                    continue
+                lamps.append(len(frame.light.positions))
+                for message in self._contradictions(frame, key, int(subject), int(held_out)):
+                    yield Problem(file=shard.name, key=key, member=META, message=message)
+        if len(lamps) == shard.samples and max(lamps, default=0) < shard.lamps:
+            yield self._problem(f"has {max(lamps, default=0)} lamps at most, but {MANIFEST} says {shard.lamps}")
 
-    def _contradictions(self, key: str, subject: int, held_out: int, data: dict[str, bytes]) -> Iterator[str]:
-        try:
-            frame = frame_from_members(data, f"sample {key}")
-        except VrmmError as error:
-            yield str(error)
-            return
+    def _contradictions(self, frame: Frame, key: str, subject: int, held_out: int) -> Iterator[str]:
         if frame.key != key:
             yield f"describes frame {frame.key}"
-        names = self._info.subjects
-        if not 0 <= subject < len(names) or names[subject] != frame.subject:
+        if self._info is not None and self._info.subjects[subject : subject + 1] != (frame.subject,):
             yield f"is of subject {frame.subject}, but {MANIFEST} says number {subject}"
         if held_out != int(frame.split != "train"):
             yield f"is of split {frame.split}, but {MANIFEST} says held_out {held_out}"
