@@ -10,18 +10,21 @@ load a hundred times faster than JSON numbers, so that millions of members open 
 import dataclasses
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Int, UInt32
 
+from datasets.capture import CaptureInfo
 from datasets.errors import VrmmError
 from datasets.files import atomic_write_bytes, read_json
 
 MANIFEST = "manifest.json"
 MANIFEST_VERSION = 1
 
+REPAIR = "rebuild it with vrmm shards verify --repair-manifest"
 _SHARD_NAME = re.compile(r"[^./\\][^/\\]*\.tar")  # a file beside the manifest, never one elsewhere
 NOT_A_SHARD = (ValueError, KeyError, TypeError, IndexError, OverflowError, AttributeError)
 _OFFSET, _SIZE, _CRC32 = ">u8", ">u4", ">u4"
@@ -150,6 +153,22 @@ def read_manifest(folder: Path) -> Manifest:
         raise VrmmError(
             f"{path} is damaged ({error!r}); rebuild it with vrmm shards verify --repair-manifest"
         ) from error
+
+
+def sample_keys(info: CaptureInfo, shard: Shard) -> Sequence[str]:
+    """The keys of a shard's samples in the set: as its tar has them, unless the set was merged.
+
+    Raises:
+        VrmmError: the manifest names subjects that the shard's capture lacks.
+    """
+    source = info.parts[info.part_of(shard.name)]
+    local = {info.subjects.index(name): own for own, name in source.subjects.items()}
+    strangers = [number for number in np.unique(shard.subject).tolist() if number not in local]
+    if strangers:
+        raise VrmmError(f"{shard.name} lists subject number {strangers[0]}, which its capture lacks; {REPAIR}")
+    if not info.sources:
+        return shard.keys
+    return [source.key(local[number], key) for number, key in zip(shard.subject.tolist(), shard.keys, strict=True)]
 
 
 def _digits(text: str, dtype: str) -> np.ndarray:

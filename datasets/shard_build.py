@@ -50,7 +50,7 @@ def build_shards(
         raise VrmmError(f"samples_per_shard is {samples_per_shard}; it must be at least 1")
     _check_frames(capture.info, frames)
     out.mkdir(parents=True, exist_ok=True)
-    with _journal(out) as (journal, finished):
+    with folder_journal(out) as (journal, finished):
         _claim_folder(out, capture.info)
         shards = []
         for start in range(0, len(frames), samples_per_shard):
@@ -75,7 +75,7 @@ def build_shards(
 
 
 @contextlib.contextmanager
-def _journal(out: Path) -> Iterator[tuple[IO[bytes], dict[str, Shard]]]:
+def folder_journal(out: Path) -> Iterator[tuple[IO[bytes], dict[str, Shard]]]:
     """The list of finished shards beside them, locked, and what it says; removed once a manifest is there."""
     path = out / _JOURNAL
     with open(path, "ab") as file:

@@ -1,12 +1,13 @@
 """Finding and naming every damage of a folder of shards."""
 
+import contextlib
 import dataclasses
 import itertools
 import os
 import re
 import tarfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from datasets.capture import CaptureInfo, Frame
@@ -14,12 +15,11 @@ from datasets.errors import VrmmError
 from datasets.files import sha256_of
 from datasets.folder import CAPTURE, read_capture_info
 from datasets.frames import LIGHT, META, frame_from_members
-from datasets.manifest import MANIFEST, Manifest, Shard, manifest_bytes, read_manifest
+from datasets.manifest import MANIFEST, REPAIR, Manifest, Shard, manifest_bytes, read_manifest, sample_keys
 from datasets.shard_build import BLOCK, Progress
 
 _CHUNK = 1 << 20
 _NUMBERED = re.compile(r"(?P<name>.+)-(?P<number>[0-9]{6})\.tar")
-REPAIR = "rebuild it with vrmm shards verify --repair-manifest"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -83,16 +83,35 @@ def _folder_problems(folder: Path, info: CaptureInfo | None, manifest: Manifest)
     for path in sorted(folder.glob("*.tar")):
         if path.name not in listed:
             yield Problem(file=path.name, message=f"is not listed in {MANIFEST}")
+    if info is not None:
+        yield from _homeless(info, listed)
     for first, count in missing_runs(listed):
         if not (folder / first).exists():
             more = f" with {count - 1} more after it" if count > 1 else ""
             yield Problem(file=first, message=f"is missing{more}: not listed in {MANIFEST}, though later shards are")
     home: dict[str, str] = {}
     for shard in manifest.shards:
-        for key in shard.keys:
+        for key in _set_keys(info, shard):
             if key in home:
                 yield Problem(file=shard.name, key=key, message=f"duplicate key, it is also in {home[key]}")
             home[key] = shard.name
+
+
+def _homeless(info: CaptureInfo, names: Iterable[str]) -> Iterator[Problem]:
+    """Shards in a merged set that are of none of its captures."""
+    for name in names:
+        try:
+            info.part_of(name)
+        except VrmmError as error:
+            yield Problem(file=name, message=str(error))
+
+
+def _set_keys(info: CaptureInfo | None, shard: Shard) -> Sequence[str]:
+    """The keys of the shard's samples in a merged set; those in its tar where the set cannot tell."""
+    try:
+        return shard.keys if info is None else sample_keys(info, shard)
+    except VrmmError:  # a wrong subject number, which the samples' own descriptions tell
+        return shard.keys
 
 
 def missing_runs(names: Iterable[str]) -> list[tuple[str, int]]:
@@ -128,9 +147,13 @@ class _ShardCheck:
 
     def __init__(self, folder: Path, shard: Shard, info: CaptureInfo | None) -> None:
         self._path, self._shard, self._info = folder / shard.name, shard, info
+        self._keys = dict(zip(shard.keys, _set_keys(info, shard), strict=True))
         self._listed = {member.name: member for member in _listed_members(shard)}
         self._garbled: set[int] = set()  # positions of unreadable headers
         self._length = 0
+        self._subjects: dict[str, int] = {}
+        with contextlib.suppress(VrmmError):  # a shard of no capture is told of with the whole folder
+            self._subjects = self._numbers()
 
     def problems(self) -> list[Problem]:
         try:
@@ -149,7 +172,9 @@ class _ShardCheck:
             return [self._problem("is missing")]
         except OSError as error:
             return [self._problem(f"cannot be read ({error.strerror})")]
-        return problems
+        return [
+            dataclasses.replace(problem, key=self._keys.get(problem.key or "", problem.key)) for problem in problems
+        ]
 
     def _problem(self, message: str, member: _Member | None = None) -> Problem:
         key, extension = (member.key, member.extension) if member else (None, None)
@@ -258,10 +283,17 @@ class _ShardCheck:
         if len(lamps) == shard.samples and max(lamps, default=0) < shard.lamps:
             yield self._problem(f"has {max(lamps, default=0)} lamps at most, but {MANIFEST} says {shard.lamps}")
 
+    def _numbers(self) -> dict[str, int]:
+        """Subject in this shard → its number in the set. Raises VrmmError for a shard of no capture in a merged set."""
+        if self._info is None:
+            return {}
+        names = self._info.parts[self._info.part_of(self._shard.name)].subjects
+        return {own: self._info.subjects.index(name) for own, name in names.items()}
+
     def _contradictions(self, frame: Frame, key: str, subject: int, held_out: int) -> Iterator[str]:
         if frame.key != key:
             yield f"describes frame {frame.key}"
-        if self._info is not None and self._info.subjects[subject : subject + 1] != (frame.subject,):
+        if self._subjects and self._subjects.get(frame.subject) != subject:
             yield f"is of subject {frame.subject}, but {MANIFEST} says number {subject}"
         if held_out != int(frame.split != "train"):
             yield f"is of split {frame.split}, but {MANIFEST} says held_out {held_out}"
