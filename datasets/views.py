@@ -83,7 +83,7 @@ class ViewReader:
     def _fill_view(self, sample: int, camera: int, image_out: torch.Tensor, mask_out: torch.Tensor) -> None:
         image, mask = self._cache.get((sample, camera), lambda: self._decode(sample, self._cameras[camera]))
         if not self._resized:
-            image = linearise(image, self._shards.info.encoding)
+            image = linearise(image, self._shards.info.encoding_of(self._cameras[camera]))
             mask = coverage(mask)
         image_out.numpy()[:] = image.transpose(2, 0, 1)
         mask_out.numpy()[0] = mask
@@ -93,10 +93,10 @@ class ViewReader:
         member = self._shards.image_member(sample, camera.name)
         if member is None:
             raise self._shards.damage(sample, f"{camera.name}.rgb", "is absent")
-        encoding = self._shards.info.encoding
+        encoding = self._shards.info.encoding_of(camera)
         image = self._decoded(sample, member, camera, lambda data: decode_stored(data, member, encoding, "it"))
-        mask_member = f"{camera.name}.mask.png"
-        if self._shards.has(sample, mask_member):
+        mask_member = self._shards.mask_member(sample, camera.name)
+        if mask_member is not None:
             mask = self._decoded(sample, mask_member, camera, lambda data: decode_stored_mask(data, "it"))
         else:
             mask = np.full(image.shape[:2], 255, np.uint8)
@@ -145,8 +145,29 @@ def training_keys(shards: ShardSet, most: int) -> list[str]:
 
 
 def default_input_cameras(info: CaptureInfo) -> tuple[str, ...]:
-    """The encoders' views where a recipe names none: three frontal training cameras."""
-    return frontal_cameras([camera for camera in info.cameras if camera.split == "train"])
+    """The encoders' views where a recipe names none: three frontal training cameras of each rig."""
+    rigs = [frozenset(part.cameras.values()) for part in info.parts]
+    chosen = [
+        frontal_cameras([camera for camera in info.cameras if camera.split == "train" and camera.name in rig])
+        for rig in dict.fromkeys(rigs)
+    ]
+    return tuple(name for names in chosen for name in names)
+
+
+def inputs_of_parts(info: CaptureInfo, names: Sequence[str]) -> list[tuple[str, ...]]:
+    """The encoders' views of each of ``info.parts``: those cameras of ``names`` that stand in its rig, in order.
+
+    Raises:
+        VrmmError: rigs of which different numbers of cameras are named.
+    """
+    views = [tuple(name for name in names if name in part.cameras.values()) for part in info.parts]
+    for part, own in zip(info.parts, views, strict=True):
+        if len(own) != len(views[0]):
+            raise VrmmError(
+                f"input_cameras names {len(own)} cameras of {part.name} and {len(views[0])} of {info.parts[0].name}; "
+                "name as many of each rig"
+            )
+    return views
 
 
 def read_frame(
@@ -164,15 +185,17 @@ def read_frame(
         key: of the sample.
         cameras: names of the target views, in order.
         image_size: as in ``LoaderConfig``.
-        input_cameras: names of the encoder views; None takes those that training takes by default.
+        input_cameras: names of the encoder views, of which those in the frame's rig are taken; None takes those that
+            training takes by default.
 
     Raises:
         VrmmError: no such sample or camera.
         DamageError: the sample is damaged or lacks a view.
     """
-    inputs = default_input_cameras(shards.info) if input_cameras is None else tuple(input_cameras)
-    reader = ViewReader(shards, [*inputs, *cameras], image_size=image_size)
+    names = default_input_cameras(shards.info) if input_cameras is None else tuple(input_cameras)
+    reader = ViewReader(shards, [*names, *cameras], image_size=image_size)
     sample = shards.sample(key)
+    inputs = inputs_of_parts(shards.info, names)[shards.source[sample]]
     batch = reader.new_batch(1, inputs=len(inputs), targets=len(cameras))
     reader.fill(batch, 0, sample, reader.camera_numbers(inputs), reader.camera_numbers(cameras))
     subject = shards.info.subjects[shards.subject[sample]]
