@@ -16,7 +16,7 @@ from datasets.errors import VrmmError
 from datasets.order import SampleOrder, rank_part
 from datasets.shards import DamageError, open_shards
 from datasets.viewpoints import pick_cameras
-from datasets.views import ViewReader, default_input_cameras, read_frame, training_subjects
+from datasets.views import ViewReader, default_input_cameras, inputs_of_parts, read_frame, training_subjects
 
 __all__ = ["FrameLoader", "LoaderConfig", "OnError", "Split", "read_frame"]
 
@@ -50,7 +50,8 @@ class LoaderConfig:
     Attributes:
         shards: folder written by ``vrmm shards build``.
         batch_frames: frames of a global batch, over all ranks.
-        input_cameras: the encoders' views; empty takes three frontal training cameras.
+        input_cameras: the encoders' views; empty takes three frontal training cameras. Of a merged set, as many
+            of each rig.
         target_views: views to render per frame, other ones in each epoch.
         image_size: pixels of the longer image side; 0 leaves images as stored.
         workers: threads that read and decode, per rank; 0 reads in the training thread.
@@ -107,7 +108,8 @@ class FrameLoader:
     Attributes:
         shards: the open shards.
         subjects: names of the training subjects in the order of their numbers (of the chosen split if another).
-        input_cameras: names of the encoders' views.
+        input_cameras: names of the encoders' views, of each rig those that stand in it.
+        input_views: how many of them a frame has.
         frames: frames that take part; ``incomplete`` ones are left out because they lack a view.
         lost: key → reason of every sample skipped so far in batches handed out by this rank.
         replaced: how many places of those batches were filled by another sample.
@@ -125,12 +127,18 @@ class FrameLoader:
         info = self.shards.info
         self.input_cameras = tuple(config.input_cameras) or default_input_cameras(info)
         targets = [camera.name for camera in info.cameras if config.cameras.holds(camera.split)]
-        if len(targets) < config.target_views:
-            raise VrmmError(f"target_views {config.target_views} exceeds the {len(targets)} cameras to choose from")
+        for part in info.parts:
+            own = len(set(part.cameras.values()) & set(targets))
+            if own < config.target_views:
+                raise VrmmError(
+                    f"target_views {config.target_views} exceeds the {own} cameras of {part.name}; lower it"
+                )
         self._reader = ViewReader(
             self.shards, [*self.input_cameras, *targets], image_size=config.image_size, cache_mb=config.cache_mb
         )
-        self._inputs = self._reader.camera_numbers(self.input_cameras)
+        views = inputs_of_parts(info, self.input_cameras)
+        self.input_views = len(views[0])
+        self._inputs = [self._reader.camera_numbers(names) for names in views]
         self._targets = self._reader.camera_numbers(targets)
         self.subjects = _subjects(info, config.subjects)
         self._samples, self.incomplete = self._eligible()
@@ -156,16 +164,15 @@ class FrameLoader:
 
     def cameras_without_masks(self) -> list[str]:
         """Names of input and target cameras of which some frame has a picture and no mask."""
-        info, used = self.shards.info, dict.fromkeys([*self._inputs, *self._targets])
-        names = [info.cameras[number].name for number in used]
+        targets = [self.shards.info.cameras[number].name for number in self._targets]
+        names = dict.fromkeys([*self.input_cameras, *targets])
         layouts = np.unique(self.shards.layout[self._samples], return_index=True)[1]
         samples = self._samples[layouts].tolist()
         return [
             name
             for name in names
             if any(
-                name in self.shards.images[self.shards.layout[sample]]
-                and not self.shards.has(sample, f"{name}.mask.png")
+                name in self.shards.images[self.shards.layout[sample]] and self.shards.mask_member(sample, name) is None
                 for sample in samples
             )
         ]
@@ -200,8 +207,8 @@ class FrameLoader:
     def _start(self, pool: concurrent.futures.Executor, step: int) -> "_Pending":
         first, stop = self._part
         epoch, begin = self._order.position(step)
-        inputs, targets = len(self._inputs), self._config.target_views
-        batch = self._reader.new_batch(stop - first, inputs=inputs, targets=targets)
+        targets = self._config.target_views
+        batch = self._reader.new_batch(stop - first, inputs=self.input_views, targets=targets)
         rows = [pool.submit(self._fill_row, batch, row, epoch, begin + first + row) for row in range(stop - first)]
         return _Pending(batch=batch, rows=rows)
 
@@ -222,7 +229,8 @@ class FrameLoader:
             number = (place + attempt) % self.frames
             sample = int(self._samples[self._order.slice(epoch, number, number + 1)[0]])
             try:
-                self._reader.fill(batch, row, sample, self._inputs, self._pick(sample, epoch))
+                inputs = self._inputs[self.shards.source[sample]]
+                self._reader.fill(batch, row, sample, inputs, self._pick(sample, epoch))
             except DamageError as damage:
                 if self._config.on_error is OnError.fail:
                     raise
@@ -248,9 +256,10 @@ class FrameLoader:
         frame_splits = np.array([config.frames.holds("train"), config.frames.holds("held_out")])
         chosen = (self._subject_number >= 0)[self.shards.subject] & frame_splits[self.shards.held_out.astype(int)]
         targets = [info.cameras[number].name for number in self._targets]
+        inputs = [set(names) for names in inputs_of_parts(info, self.input_cameras)]
         complete = [
-            images.keys() >= set(self.input_cameras) and sum(name in images for name in targets) >= config.target_views
-            for images in self.shards.images
+            images.keys() >= inputs[part] and sum(name in images for name in targets) >= config.target_views
+            for images, part in zip(self.shards.images, self.shards.parts, strict=True)
         ]
         usable = chosen & np.array(complete, bool)[self.shards.layout]
         return np.flatnonzero(usable), int(chosen.sum() - usable.sum())
