@@ -17,12 +17,12 @@ from datasets.errors import VrmmError
 from datasets.files import atomic_write, read_json, sha256_of
 from datasets.folder import CAPTURE, write_capture_info
 from datasets.frames import frame_members
-from datasets.manifest import MANIFEST, NOT_A_SHARD, Manifest, Shard, read_manifest, write_manifest
+from datasets.manifest import MANIFEST, NOT_A_SHARD, Manifest, Shard, manifest_bytes, read_manifest, write_manifest
 
 Progress = Callable[[int, int], object]
 
 BLOCK = 512
-_JOURNAL = ".build.jsonl"
+JOURNAL = ".build.jsonl"
 _NAME_LIMIT = 100  # bytes of a member's name in a ustar header
 _CAMERA_MEMBER = re.compile(r"(?P<camera>[^.]+)\.(rgb|mask)\.[^.]+")
 
@@ -69,7 +69,8 @@ def build_shards(
             raise _other_build(out)
         digest = sha256_of(out / CAPTURE)
         manifest = Manifest(capture=capture.info.name, capture_sha256=digest, shards=tuple(shards))
-        if not (out / MANIFEST).exists():
+        place = out / MANIFEST
+        if not place.exists() or place.read_bytes() != manifest_bytes(manifest):  # a repair may have left shards out
             write_manifest(out, manifest)
         return manifest
 
@@ -77,7 +78,7 @@ def build_shards(
 @contextlib.contextmanager
 def folder_journal(out: Path) -> Iterator[tuple[IO[bytes], dict[str, Shard]]]:
     """The list of finished shards beside them, locked, and what it says; removed once a manifest is there."""
-    path = out / _JOURNAL
+    path = out / JOURNAL
     with open(path, "ab") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -17,6 +17,7 @@ from datasets.folder import CAPTURE, read_capture_info
 from datasets.frames import LIGHT, META, frame_from_members
 from datasets.manifest import MANIFEST, REPAIR, Manifest, Shard, manifest_bytes, read_manifest, sample_keys
 from datasets.shard_build import BLOCK, Progress
+from datasets.tar_scan import TarMember
 
 _CHUNK = 1 << 20
 _NUMBERED = re.compile(r"(?P<name>.+)-(?P<number>[0-9]{6})\.tar")
@@ -127,21 +128,6 @@ def missing_runs(names: Iterable[str]) -> list[tuple[str, int]]:
     return runs
 
 
-@dataclasses.dataclass(frozen=True)
-class _Member:
-    """A member as the manifest lists it or as the tar holds it; ``crc32`` is None where the data are cut off."""
-
-    key: str
-    extension: str
-    offset: int
-    size: int
-    crc32: int | None
-
-    @property
-    def name(self) -> str:
-        return f"{self.key}.{self.extension}"
-
-
 class _ShardCheck:
     """Compares one tar with its manifest record."""
 
@@ -176,11 +162,11 @@ class _ShardCheck:
             dataclasses.replace(problem, key=self._keys.get(problem.key or "", problem.key)) for problem in problems
         ]
 
-    def _problem(self, message: str, member: _Member | None = None) -> Problem:
+    def _problem(self, message: str, member: TarMember | None = None) -> Problem:
         key, extension = (member.key, member.extension) if member else (None, None)
         return Problem(file=self._shard.name, message=message, key=key, member=extension)
 
-    def _walk(self, file: int) -> Iterator[_Member]:
+    def _walk(self, file: int) -> Iterator[TarMember]:
         """The members that the tar's own headers describe; past a garbled header the manifest leads on."""
         headers = sorted(member.offset - BLOCK for member in self._listed.values())
         position = 0
@@ -197,7 +183,7 @@ class _ShardCheck:
                 continue
             offset = position + BLOCK
             key, _, extension = header.name.partition(".")
-            yield _Member(key, extension, offset, header.size, _crc32(file, offset, header.size))
+            yield TarMember(key, extension, offset, header.size, _crc32(file, offset, header.size))
             position = offset + -(-header.size // BLOCK) * BLOCK
 
     def _truncation(self) -> Iterator[Problem]:
@@ -210,8 +196,8 @@ class _ShardCheck:
         message += f"{len(lost)} members of {samples} samples lost"
         yield self._problem(message + (" from here on" if first else ""), first)
 
-    def _member_problems(self, file: int, found: list[_Member]) -> Iterator[Problem]:
-        by_name: dict[str, list[_Member]] = {}
+    def _member_problems(self, file: int, found: list[TarMember]) -> Iterator[Problem]:
+        by_name: dict[str, list[TarMember]] = {}
         for member in found:
             by_name.setdefault(member.name, []).append(member)
         if found and not self._listed.keys() & by_name.keys():
@@ -228,7 +214,7 @@ class _ShardCheck:
         if self._length > self._shard.bytes:
             yield self._problem(f"has {self._length - self._shard.bytes} bytes more than were written")
 
-    def _compare(self, file: int, listed: _Member, found: list[_Member]) -> Iterator[str]:
+    def _compare(self, file: int, listed: TarMember, found: list[TarMember]) -> Iterator[str]:
         if listed.offset + listed.size > self._length:
             return  # counted by _truncation
         if listed.offset - BLOCK in self._garbled:
@@ -260,7 +246,7 @@ class _ShardCheck:
         elif not named:
             yield Problem(file=MANIFEST, message=f"has a wrong SHA-256 of {self._shard.name}, which is sound; {REPAIR}")
 
-    def _description_problems(self, file: int, found: list[_Member]) -> Iterator[Problem]:
+    def _description_problems(self, file: int, found: list[TarMember]) -> Iterator[Problem]:
         """Samples whose own description contradicts the manifest."""
         shard = self._shard
         intact = {m.name: m for m in found if (listed := self._listed.get(m.name)) and listed.crc32 == m.crc32}
@@ -301,11 +287,11 @@ class _ShardCheck:
             yield f"has {len(frame.light.positions)} lamps, but {MANIFEST} says {self._shard.lamps} at most"
 
 
-def _listed_members(shard: Shard) -> Iterator[_Member]:
+def _listed_members(shard: Shard) -> Iterator[TarMember]:
     row = 0
     for key, number in zip(shard.keys, shard.layout, strict=True):
         for extension in shard.layouts[number]:
-            yield _Member(key, extension, int(shard.offset[row]), int(shard.size[row]), int(shard.crc32[row]))
+            yield TarMember(key, extension, int(shard.offset[row]), int(shard.size[row]), int(shard.crc32[row]))
             row += 1
 
 
