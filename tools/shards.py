@@ -128,7 +128,8 @@ def _source_facts(description: CaptureInfo, manifest: Manifest, source: Source) 
     own = [shard for shard in manifest.shards if description.parts[description.part_of(shard.name)] == source]
     cameras = [description.camera(name) for name in source.cameras.values()]
     encodings = dict.fromkeys(_encoding(description.encoding_of(camera)) for camera in cameras)
+    frames, lamps = sum(shard.samples for shard in own), max((shard.lamps for shard in own), default=0)
     return (
-        f"{sum(shard.samples for shard in own)} frames of {len(source.subjects)} subjects, {len(cameras)} cameras "
-        f"({'; '.join(encodings)}), at most {max((shard.lamps for shard in own), default=0)} lamps burn, {source.licence}"
+        f"{frames} frames of {len(source.subjects)} subjects, {len(cameras)} cameras ({'; '.join(encodings)}), "
+        f"at most {lamps} lamps burn, {source.licence}"
     )

@@ -19,6 +19,7 @@ from datasets.manifest import read_manifest
 from datasets.shard_merge import merge_shards
 from datasets.shards import DamageError, build_shards, open_shards, verify_shards
 from datasets.views import default_input_cameras, inputs_of_parts
+from tests.datasets.shard_damage import contents, copy_of
 from tests.datasets.tiny_capture import TinyCapture
 
 SRGB = ImageEncoding(
@@ -285,9 +286,7 @@ def test_an_interrupted_merge_goes_on(
     monkeypatch.setattr(shard_merge, "_bring", lambda *args: brought.append(args[1].name) or bring(*args))
     merge_shards(folders, out, copy=copy)
     assert len(brought) == 4 - max(0, stop_at - 1), "what is finished is kept"
-    assert {path.name: path.read_bytes() for path in out.iterdir()} == {
-        path.name: path.read_bytes() for path in merged.iterdir()
-    }
+    assert contents(out) == contents(merged)
     brought.clear()
     merge_shards(folders, out, copy=copy)
     assert brought == []
@@ -310,15 +309,8 @@ def test_other_things_are_never_overwritten(folders: list[Path], merged: Path, t
     assert verify_shards(merged) == []
 
 
-def _copy_of(folder: Path, target: Path) -> Path:
-    target.mkdir()
-    for path in folder.iterdir():
-        (target / path.name).write_bytes(path.read_bytes())
-    return target
-
-
 def test_unsound_sources_are_refused(folders: list[Path], tmp_path: Path) -> None:
-    copy = _copy_of(folders[0], tmp_path / "copy")
+    copy = copy_of(folders[0], tmp_path / "copy")
     data = bytearray((copy / "olat-000001.tar").read_bytes())
     data[2000] ^= 1
     (copy / "olat-000001.tar").write_bytes(data)
@@ -331,7 +323,7 @@ def test_unsound_sources_are_refused(folders: list[Path], tmp_path: Path) -> Non
     (copy / "manifest.json").unlink()
     with pytest.raises(VrmmError, match="holds no finished shards"):
         merge_shards([copy, folders[1]], tmp_path / "out2")
-    copy = _copy_of(folders[0], tmp_path / "copy2")
+    copy = copy_of(folders[0], tmp_path / "copy2")
     text = (copy / "capture.json").read_text()
     (copy / "capture.json").write_text(text.replace('"bits": 16', '"bits": 15'))
     with pytest.raises(VrmmError, match=r"capture\.json was changed after"):
@@ -363,7 +355,7 @@ def test_keys_that_collide_without_their_names_are_told_apart(tmp_path: Path) ->
 
 
 def test_damage_in_a_merged_set_is_named_as_the_set_calls_it(merged: Path, tmp_path: Path) -> None:
-    copy = _copy_of(merged, tmp_path / "copy")
+    copy = copy_of(merged, tmp_path / "copy")
     opened = open_shards(copy)
     sample = opened.sample("flat-s0_talk_000001")
     record = next(shard for shard in read_manifest(copy).shards if shard.name == "flat-000000.tar")
@@ -379,7 +371,7 @@ def test_damage_in_a_merged_set_is_named_as_the_set_calls_it(merged: Path, tmp_p
 
 
 def test_a_shard_of_no_capture_and_a_stranger_are_named(merged: Path, tmp_path: Path) -> None:
-    copy = _copy_of(merged, tmp_path / "copy")
+    copy = copy_of(merged, tmp_path / "copy")
     manifest = json.loads((copy / "manifest.json").read_text())
     manifest["shards"][0]["name"] = "nobody-000000.tar"
     (copy / "manifest.json").write_text(json.dumps(manifest))

@@ -2,7 +2,6 @@
 
 import dataclasses
 import gc
-import io
 import json
 import tarfile
 from pathlib import Path
@@ -17,6 +16,7 @@ from datasets.errors import VrmmError
 from datasets.frames import frame_members
 from datasets.manifest import Manifest, manifest_bytes
 from datasets.shards import DamageError, build_shards, open_shards, verify_shards
+from tests.datasets.shard_damage import contents, copy_of, cut, flip_bit, repack, swap_files, tar_members
 from tests.datasets.tiny_capture import TinyCapture
 
 PER_SHARD = 3
@@ -37,18 +37,7 @@ def built(capture: TinyCapture, tmp_path_factory: pytest.TempPathFactory) -> Pat
 @pytest.fixture
 def shards(built: Path, tmp_path: Path) -> Path:
     """A copy that a test may damage."""
-    return _copy(built, tmp_path / "copy")
-
-
-def _copy(source: Path, target: Path) -> Path:
-    target.mkdir()
-    for path in source.iterdir():
-        (target / path.name).write_bytes(path.read_bytes())
-    return target
-
-
-def _contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    return copy_of(built, tmp_path / "copy")
 
 
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # webdataset leaves its streams to the collector
@@ -118,7 +107,7 @@ def test_building_again_gives_the_same_bytes_and_does_nothing(
     built: Path, capture: TinyCapture, tmp_path: Path
 ) -> None:
     build_shards(capture, tmp_path / "again", samples_per_shard=PER_SHARD)
-    assert _contents(tmp_path / "again") == _contents(built)
+    assert contents(tmp_path / "again") == contents(built)
     before = {path: path.stat().st_mtime_ns for path in built.iterdir()}
     build_shards(capture, built, samples_per_shard=PER_SHARD)
     assert {path: path.stat().st_mtime_ns for path in built.iterdir()} == before
@@ -147,7 +136,7 @@ def test_an_interrupted_build_is_continued(
     monkeypatch.setattr(shard_build, "_write_shard", lambda *args: written.append(args[2].name) or write(*args))
     build_shards(capture, tmp_path, samples_per_shard=PER_SHARD)
     assert len(written) == 3 - finished
-    assert _contents(tmp_path) == _contents(built)
+    assert contents(tmp_path) == contents(built)
 
 
 def test_a_kill_between_shard_and_journal_costs_one_shard(built: Path, capture: TinyCapture, tmp_path: Path) -> None:
@@ -159,11 +148,11 @@ def test_a_kill_between_shard_and_journal_costs_one_shard(built: Path, capture: 
     line = json.dumps(json.loads((built / "manifest.json").read_text())["shards"][0])
     (tmp_path / ".build.jsonl").write_text(line + "\n" + line[: len(line) // 2])
     build_shards(capture, tmp_path, samples_per_shard=PER_SHARD)
-    assert _contents(tmp_path) == _contents(built)
+    assert contents(tmp_path) == contents(built)
 
 
 def test_shards_of_something_else_are_never_overwritten(shards: Path, capture: TinyCapture) -> None:
-    before = _contents(shards)
+    before = contents(shards)
     with pytest.raises(VrmmError, match="another capture or shard size"):
         build_shards(capture, shards, samples_per_shard=PER_SHARD + 1)
     with pytest.raises(VrmmError, match="another capture or shard size"):
@@ -178,7 +167,7 @@ def test_shards_of_something_else_are_never_overwritten(shards: Path, capture: T
 
     with pytest.raises(VrmmError, match="frame s0_talk_000000 has changed since"):
         build_shards(Relit(subjects=2, frames=4), shards, samples_per_shard=PER_SHARD)
-    assert _contents(shards) == before
+    assert contents(shards) == before
 
 
 def test_two_builds_at_once_are_refused(capture: TinyCapture, tmp_path: Path) -> None:
@@ -239,17 +228,12 @@ def test_sound_shards_have_no_problem(built: Path) -> None:
     assert calls[-1][0] == calls[-1][1] == sum(path.stat().st_size for path in built.glob("*.tar"))
 
 
-def _members(folder: Path, number: int) -> list[tarfile.TarInfo]:
-    with tarfile.open(folder / f"tiny-{number:06d}.tar") as tar:
-        return tar.getmembers()
-
-
 @pytest.mark.parametrize("seed", range(20))
 def test_a_flipped_bit_in_data_is_named_by_verify_and_by_read(shards: Path, seed: int) -> None:
     rng = np.random.default_rng(seed)
     number = int(rng.integers(3))
-    member = rng.choice(np.array(_members(shards, number), object))
-    _flip(shards / f"tiny-{number:06d}.tar", member.offset_data + int(rng.integers(member.size)), rng)
+    member = rng.choice(np.array(tar_members(shards / f"tiny-{number:06d}.tar"), object))
+    flip_bit(shards / f"tiny-{number:06d}.tar", member.offset_data + int(rng.integers(member.size)), rng)
     key, _, extension = member.name.partition(".")
     problems = verify_shards(shards)
     assert [(p.file, p.key, p.member) for p in problems] == [(f"tiny-{number:06d}.tar", key, extension)]
@@ -264,8 +248,8 @@ def test_a_flipped_bit_in_data_is_named_by_verify_and_by_read(shards: Path, seed
 def test_a_flipped_bit_in_a_header_is_named(shards: Path, seed: int) -> None:
     """Readers of the plain tar would lose samples in silence; reading by the manifest still works."""
     rng = np.random.default_rng(seed)
-    member = rng.choice(np.array(_members(shards, 0), object))
-    _flip(shards / "tiny-000000.tar", member.offset + int(rng.integers(512)), rng)
+    member = rng.choice(np.array(tar_members(shards / "tiny-000000.tar"), object))
+    flip_bit(shards / "tiny-000000.tar", member.offset + int(rng.integers(512)), rng)
     key, _, extension = member.name.partition(".")
     (problem,) = verify_shards(shards)
     assert (problem.file, problem.key, problem.member) == ("tiny-000000.tar", key, extension)
@@ -276,7 +260,7 @@ def test_a_flipped_bit_in_a_header_is_named(shards: Path, seed: int) -> None:
 
 def test_a_header_that_is_only_spelled_otherwise_is_named(shards: Path) -> None:
     """The number that a header's checksum ends with may be followed by anything: tar itself does not notice."""
-    path, member = shards / "tiny-000000.tar", _members(shards, 0)[4]
+    path, member = shards / "tiny-000000.tar", tar_members(shards / "tiny-000000.tar")[4]
     data = bytearray(path.read_bytes())
     assert data[member.offset + 155] == ord(" ")
     data[member.offset + 155] = 0
@@ -289,8 +273,8 @@ def test_a_header_that_is_only_spelled_otherwise_is_named(shards: Path) -> None:
 @pytest.mark.parametrize("seed", range(4))
 def test_a_flipped_bit_in_the_padding_is_named(shards: Path, seed: int) -> None:
     rng = np.random.default_rng(seed)
-    member = rng.choice(np.array([m for m in _members(shards, 0)[:-1] if m.size % 512], object))
-    _flip(shards / "tiny-000000.tar", member.offset_data + member.size + int(rng.integers(-member.size % 512)), rng)
+    member = rng.choice(np.array([m for m in tar_members(shards / "tiny-000000.tar")[:-1] if m.size % 512], object))
+    flip_bit(shards / "tiny-000000.tar", member.offset_data + member.size + int(rng.integers(-member.size % 512)), rng)
     (problem,) = verify_shards(shards)
     assert f"{problem.key}.{problem.member}" == member.name
     assert problem.message == "the padding after it is damaged; nothing is lost"
@@ -298,7 +282,7 @@ def test_a_flipped_bit_in_the_padding_is_named(shards: Path, seed: int) -> None:
 
 def test_a_flipped_bit_behind_the_last_member_is_named(shards: Path) -> None:
     path = shards / "tiny-000000.tar"
-    _flip(path, path.stat().st_size - 1, np.random.default_rng(0))
+    flip_bit(path, path.stat().st_size - 1, np.random.default_rng(0))
     assert [(p.file, p.message) for p in verify_shards(shards)] == [
         (path.name, "the end of the archive is damaged; nothing is lost")
     ]
@@ -321,21 +305,20 @@ def test_any_flipped_bit_anywhere_is_found_and_its_file_is_named(shards: Path, d
 def test_a_truncated_shard_is_named(shards: Path, seed: int, where: str) -> None:
     rng = np.random.default_rng(seed)
     path = shards / "tiny-000001.tar"
-    members = _members(shards, 1)
+    members = tar_members(shards / "tiny-000001.tar")
     place = int(rng.integers(1, len(members)))
     member = members[place]
-    cut = {
+    length = {
         "data": member.offset_data + int(rng.integers(member.size)),
         "header": member.offset + int(rng.integers(1, 512)),
         "boundary": member.offset,
         "end": members[-1].offset_data + members[-1].size + 700,
     }[where]
-    with open(path, "r+b") as file:
-        file.truncate(cut)
+    cut(path, length)
     lost = 0 if where == "end" else len(members) - place
     problems = verify_shards(shards)
     assert [p.file for p in problems] == [path.name], [str(p) for p in problems]
-    assert f"truncated to {cut} of" in problems[0].message
+    assert f"truncated to {length} of" in problems[0].message
     assert f"{lost} members of " in problems[0].message
     opened = open_shards(shards)
     if lost:
@@ -346,9 +329,7 @@ def test_a_truncated_shard_is_named(shards: Path, seed: int, where: str) -> None
 
 def test_missing_swapped_and_foreign_shards_are_named(shards: Path) -> None:
     first, second = shards / "tiny-000000.tar", shards / "tiny-000001.tar"
-    data = first.read_bytes()
-    first.write_bytes(second.read_bytes())
-    second.write_bytes(data)
+    swap_files(first, second)
     (shards / "tiny-000002.tar").rename(shards / "tiny-000007.tar")
     problems = verify_shards(shards)
     assert [p.file for p in problems] == ["tiny-000007.tar", "tiny-000000.tar", "tiny-000001.tar", "tiny-000002.tar"]
@@ -367,9 +348,9 @@ def test_missing_swapped_and_foreign_shards_are_named(shards: Path) -> None:
 def test_a_member_removed_repeated_or_exchanged_is_named(shards: Path, seed: int) -> None:
     rng = np.random.default_rng(seed)
     path = shards / "tiny-000000.tar"
-    members = _members(shards, 0)
+    members = tar_members(shards / "tiny-000000.tar")
     a, b = (members[i] for i in rng.choice(len(members), 2, replace=False))
-    _rewrite(path, drop=a.name, double=b.name)
+    repack(path, drop=a.name, double=b.name)
     found = {(f"{p.key}.{p.member}", p.message) for p in verify_shards(shards)}
     assert (a.name, "missing member, manifest.json lists it") in found
     assert (b.name, "duplicate member") in found
@@ -377,7 +358,7 @@ def test_a_member_removed_repeated_or_exchanged_is_named(shards: Path, seed: int
 
 def test_two_members_of_one_size_exchanged_are_named(shards: Path) -> None:
     path = shards / "tiny-000000.tar"
-    members = [m for m in _members(shards, 0) if m.name.endswith("front.rgb.png")][:2]
+    members = [m for m in tar_members(shards / "tiny-000000.tar") if m.name.endswith("front.rgb.png")][:2]
     data = bytearray(path.read_bytes())
     slots = [slice(m.offset_data, m.offset_data + min(m.size for m in members)) for m in members]
     data[slots[0]], data[slots[1]] = data[slots[1]], data[slots[0]]
@@ -504,7 +485,9 @@ def test_a_changed_capture_description_is_named(shards: Path) -> None:
     (problem,) = verify_shards(shards)
     assert problem.file == "capture.json"
     assert "expected a capture description" in problem.message
-    _flip(shards / "tiny-000000.tar", _members(shards, 0)[0].offset_data, np.random.default_rng(0))
+    flip_bit(
+        shards / "tiny-000000.tar", tar_members(shards / "tiny-000000.tar")[0].offset_data, np.random.default_rng(0)
+    )
     assert [p.file for p in verify_shards(shards)] == ["capture.json", "tiny-000000.tar"], "the rest is checked still"
 
 
@@ -517,22 +500,3 @@ def test_a_manifest_of_permuted_keys_cannot_pass_for_another_frame(shards: Path)
     opened = open_shards(shards)
     with pytest.raises(DamageError, match="describes s0_talk_000001"):
         opened.frame(opened.sample("s0_talk_000000"))
-
-
-def _flip(path: Path, place: int, rng: np.random.Generator) -> None:
-    data = bytearray(path.read_bytes())
-    data[place] ^= 1 << int(rng.integers(8))
-    path.write_bytes(data)
-
-
-def _rewrite(path: Path, *, drop: str, double: str) -> None:
-    """Repack a tar without one member and with another one twice."""
-    out = io.BytesIO()
-    with tarfile.open(path) as source, tarfile.open(fileobj=out, mode="w", format=tarfile.USTAR_FORMAT) as target:
-        for member in source.getmembers():
-            file = source.extractfile(member)
-            assert file is not None
-            data = file.read()
-            for _ in range((member.name != drop) + (member.name == double)):
-                target.addfile(member, io.BytesIO(data))
-    path.write_bytes(out.getvalue())
