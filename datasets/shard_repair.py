@@ -67,7 +67,7 @@ def repair_manifest(folder: Path | str, progress: Progress | None = None) -> Rep
             progress(done, total)
     rebuilding.finish(folder)
     if not rebuilding.shards:
-        raise VrmmError(f"{folder} holds no sound sample; first, {rebuilding.left_out[0]}")
+        raise VrmmError(f"{folder} holds no sound sample; copy its tars again ({rebuilding.left_out[0]})")
     manifest = Manifest(capture=info.name, capture_sha256=sha256_of(folder / CAPTURE), shards=tuple(rebuilding.shards))
     kept = _replace(folder, manifest)
     unknown = [*rebuilding.unknown, *old.unknown(manifest)]
@@ -146,6 +146,8 @@ class _Rebuilding:
         except OSError as error:
             self.left_out.append(Problem(file=path.name, message=f"cannot be read ({error.strerror})"))
             return
+        if not scan.members:
+            self.left_out.append(Problem(file=path.name, message="holds nothing that can be read"))
         old = self._old_record(path, scan)
         samples = []
         for key, rows in scan.samples().items():
@@ -188,9 +190,11 @@ class _Rebuilding:
             for extension in shard.layouts[number]:
                 listed[f"{key}.{extension}"] = int(shard.size[row]), int(shard.crc32[row])
                 row += 1
-        if any(listed.get(member.name) == (member.size, member.crc32) for member in scan.members):
+        content = [member for member in scan.members if member.extension not in (META, LIGHT)]  # alike in new renders
+        agree = sum(listed.get(member.name) == (member.size, member.crc32) for member in content)
+        if 2 * agree >= len(content):
             return listed
-        self.unknown.append(f"{path.name} holds nothing that {MANIFEST} listed, so that was not believed about it")
+        self.unknown.append(f"{path.name} holds hardly anything that {MANIFEST} listed, so it was not believed")
         return None
 
     def _lost_samples(self, name: str, scan: TarScan, old: Mapping[str, tuple[int, int]] | None) -> None:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from datasets.capture import ImageEncoding
 from datasets.errors import VrmmError
 from datasets.loader import FrameLoader, LoaderConfig
 from datasets.shard_merge import merge_shards
@@ -178,14 +179,14 @@ def test_doubled_and_foreign_samples_are_left_out(shards: Path, capture: TinyCap
 
 
 def test_a_manifest_of_other_shards_is_not_believed(shards: Path, built: Path, tmp_path: Path) -> None:
-    other = TinyCapture(subjects=2, frames=4, encoding=None, masks=False)
+    other = TinyCapture(subjects=2, frames=4, encoding=ImageEncoding(bits=8), masks=False)  # other bytes
     build_shards(other, tmp_path / "other", samples_per_shard=3)
     for number in range(3):
         swap_files(shards / f"tiny-00000{number}.tar", tmp_path / "other" / f"tiny-00000{number}.tar")
     swap_files(shards / "tiny-000000.tar", shards / "tiny-000001.tar")
     repair = repair_manifest(shards)
-    assert repair.left_out == ()
-    told = "tiny-000000.tar holds nothing that manifest.json listed, so that was not believed about it"
+    assert [str(problem) for problem in repair.left_out] == []
+    told = "tiny-000000.tar holds hardly anything that manifest.json listed, so it was not believed"
     assert told in repair.unknown
     assert sorted(_keys(shards)) == sorted(_keys(built))
     assert verify_shards(shards) == []
@@ -215,6 +216,10 @@ def test_what_cannot_be_repaired_is_one_error(shards: Path, tmp_path: Path) -> N
         path.write_bytes(b"\0" * 2048)
     with pytest.raises(VrmmError, match="holds no sound sample"):
         repair_manifest(shards)
+    (shards / "manifest.json").unlink()
+    with pytest.raises(VrmmError, match=r"holds no sound sample.*tiny-000000\.tar: holds nothing"):
+        repair_manifest(shards)
+    (shards / "manifest.json").write_bytes(before)
     for path in shards.glob("*.tar"):
         path.unlink()
     with pytest.raises(VrmmError, match="holds no tars"):
