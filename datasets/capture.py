@@ -280,6 +280,11 @@ class CaptureInfo:
         subjects = {subject: subject for subject in self.subjects}
         return self.sources or (Source(name=self.name, licence=self.licence, cameras=own, subjects=subjects),)
 
+    @property
+    def rigs(self) -> tuple[frozenset[str], ...]:
+        """Names of the cameras that stand together, the distinct rigs of all ``parts``."""
+        return tuple(dict.fromkeys(frozenset(part.cameras.values()) for part in self.parts))
+
     def part_of(self, shard: str) -> int:
         """Number in ``parts`` of the capture that a shard is of. Raises VrmmError where a merged set names none."""
         if not self.sources:

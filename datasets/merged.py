@@ -122,7 +122,7 @@ def _merge_cameras(sets: Sequence[ShardFolder]) -> tuple[list[Camera], list[Name
     own = []
     for one in sets:
         per_rig = {}
-        for names in dict.fromkeys(frozenset(part.cameras.values()) for part in one.info.parts):
+        for names in one.info.rigs:
             rig = {name: camera for name, camera in one.cameras.items() if name in names}
             key = json.dumps([rig[name].to_json() for name in sorted(rig)])
             per_rig[key] = rig

@@ -10,6 +10,7 @@ from datasets.cache import ArrayCache
 from datasets.capture import Camera, CaptureInfo
 from datasets.errors import VrmmError
 from datasets.images import coverage, decode_stored, decode_stored_mask, linearise
+from datasets.rig_frames import common_parts, whole_picture
 from datasets.shards import ShardSet
 from datasets.viewpoints import frontal_cameras
 
@@ -21,7 +22,7 @@ class ViewReader:
 
     Args:
         shards: where the samples lie.
-        cameras: names of the cameras that will be read; their images must come out at one shape.
+        cameras: names of the cameras that will be read; those of a rig must have images of one shape.
         image_size: pixels of the longer side, area-averaged in linear radiance; 0 leaves images as stored.
         cache_mb: megabytes of decoded images to keep.
 
@@ -40,8 +41,11 @@ class ViewReader:
         self._numbers = {camera.name: i for i, camera in enumerate(shards.info.cameras)}
         self._cameras = shards.info.cameras
         self._resized = image_size > 0
-        self.width, self.height = _common_shape([shards.info.camera(name) for name in cameras], image_size)
-        views = [camera.resized(self.width, self.height) for camera in self._cameras]
+        wanted = {name: shards.info.camera(name) for name in cameras}
+        rigs = [[camera for name, camera in wanted.items() if name in rig] for rig in shards.info.rigs]
+        self.width, self.height, self._parts = common_parts(rigs, image_size)
+        parts = [self._parts.get(camera.name, whole_picture(camera)).camera(camera) for camera in self._cameras]
+        views = [camera.resized(self.width, self.height) for camera in parts]
         self._world_to_camera = np.array([camera.world_to_camera for camera in views], np.float32)
         self._intrinsics = np.array([camera.intrinsics for camera in views], np.float32)
         self._cache = ArrayCache(cache_mb * 2**20)
@@ -102,7 +106,8 @@ class ViewReader:
             mask = np.full(image.shape[:2], 255, np.uint8)
         if not self._resized:
             return image, mask
-        return self._resize(linearise(image, encoding)), self._resize(coverage(mask))
+        part = self._parts[camera.name]
+        return self._resize(linearise(part.cut(image), encoding)), self._resize(coverage(part.cut(mask)))
 
     def _decoded(self, sample: int, member: str, camera: Camera, decode) -> np.ndarray:
         data = self._shards.read(sample, member)
@@ -146,10 +151,9 @@ def training_keys(shards: ShardSet, most: int) -> list[str]:
 
 def default_input_cameras(info: CaptureInfo) -> tuple[str, ...]:
     """The encoders' views where a recipe names none: three frontal training cameras of each rig."""
-    rigs = [frozenset(part.cameras.values()) for part in info.parts]
     chosen = [
         frontal_cameras([camera for camera in info.cameras if camera.split == "train" and camera.name in rig])
-        for rig in dict.fromkeys(rigs)
+        for rig in info.rigs
     ]
     return tuple(name for names in chosen for name in names)
 
@@ -202,20 +206,3 @@ def read_frame(
     subjects = training_subjects(shards.info)
     batch.subject[0] = subjects.index(subject) if subject in subjects else -1
     return batch
-
-
-def _common_shape(cameras: Sequence[Camera], image_size: int) -> tuple[int, int]:
-    """Width and height of all images."""
-    shapes = {}
-    for camera in cameras:
-        longer = max(camera.width, camera.height)
-        if image_size > longer:
-            raise VrmmError(f"image_size {image_size} exceeds the {longer} pixels of camera {camera.name}; lower it")
-        scale = image_size / longer if image_size else 1.0
-        shapes[max(round(camera.width * scale), 1), max(round(camera.height * scale), 1)] = camera.name
-    if len(shapes) > 1:
-        listed = ", ".join(f"{name} {width}x{height}" for (width, height), name in shapes.items())
-        raise VrmmError(f"cameras give images of different shapes ({listed}); choose cameras of one shape")
-    if not shapes:
-        raise VrmmError("no camera to read; name at least one")
-    return next(iter(shapes))

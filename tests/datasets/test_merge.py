@@ -7,15 +7,17 @@ import os
 from itertools import islice
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 from datasets import shard_merge
-from datasets.capture import ImageEncoding
+from datasets.capture import Camera, ImageEncoding
 from datasets.errors import VrmmError
 from datasets.folder import read_capture_info
 from datasets.loader import FrameLoader, LoaderConfig, Split, read_frame
 from datasets.manifest import read_manifest
+from datasets.rig_frames import PicturePart, common_parts
 from datasets.shard_merge import merge_shards
 from datasets.shards import DamageError, build_shards, open_shards, verify_shards
 from datasets.views import default_input_cameras, inputs_of_parts
@@ -384,3 +386,51 @@ def test_a_shard_of_no_capture_and_a_stranger_are_named(merged: Path, tmp_path: 
     (copy / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(VrmmError, match="lists subject number 2, which its capture lacks"):
         open_shards(copy)
+
+
+def test_rigs_of_different_shapes_are_cut_to_the_narrowest(folders: list[Path], tmp_path: Path) -> None:
+    """What is shown of a wider picture is the same pixels with the same rays, around the head."""
+    tall = TinyCapture(subjects=1, frames=2, splits=False, name="tall", turn=3.0, size=(20, 40))
+    build_shards(tall, tmp_path / "tall")
+    wide = TinyCapture(subjects=1, frames=2, splits=False, name="wide", turn=3.0, size=(48, 24))
+    build_shards(wide, tmp_path / "wide")
+    merge_shards([tmp_path / "tall", tmp_path / "wide"], tmp_path / "out")
+    config = LoaderConfig(shards=str(tmp_path / "out"), batch_frames=4, target_views=3, image_size=12)
+    loader = FrameLoader(config)
+    assert loader.image_shape == (12, 6)
+    (batch,) = islice(loader.batches(), 1)
+    for row, key in enumerate(batch.keys):
+        name, own = key.split("-", 1)
+        capture = tall if name == "tall" else wide
+        for view, number in enumerate(batch.camera[row].tolist()):
+            camera = loader.shards.info.cameras[number].name.removeprefix(f"{name}-")
+            truth = capture.image(own, camera)
+            part = truth if name == "tall" else truth[:, 18:30]  # the head is in the middle of these pictures
+            expected = cv2.resize(part, (6, 12), interpolation=cv2.INTER_AREA)
+            np.testing.assert_allclose(batch.target_images[row, view].permute(1, 2, 0), expected, atol=1e-4)
+            stored, left = capture.info.camera(camera), 0 if name == "tall" else 18
+            point = np.array([[0.03, -0.05, 0.02]])
+            x, y = stored.project(point)[0]
+            shown = batch.intrinsics[row, view].double().numpy() @ (
+                batch.world_to_camera[row, view].double().numpy() @ np.append(point[0], 1.0)
+            )
+            scale = stored.height / 12
+            np.testing.assert_allclose(shown[:2] / shown[2], [(x - left) / scale, y / scale], atol=1e-4)
+    with pytest.raises(VrmmError, match=r"different shapes \(.*20x40.*48x24\); set image_size"):
+        FrameLoader(dataclasses.replace(config, image_size=0))
+    with pytest.raises(VrmmError, match="image_size 30 exceeds the 12x24 pixels of camera wide-"):
+        FrameLoader(dataclasses.replace(config, image_size=30))
+
+
+def test_the_part_of_a_picture_follows_the_head_and_stays_inside() -> None:
+    def part(x: float) -> PicturePart:
+        place = np.concatenate([np.eye(3), [[x], [0.0], [1.0]]], axis=1)
+        intrinsics = np.array([[100.0, 0.0, 50.0], [0.0, 100.0, 20.0], [0.0, 0.0, 1.0]])
+        wide = Camera(name="w", world_to_camera=place, intrinsics=intrinsics, width=100, height=40)
+        slim = dataclasses.replace(wide, name="s", width=20)
+        return common_parts([[wide], [slim]], 20)[2]["w"]
+
+    assert part(0.0) == PicturePart(40, 0, 20, 40)
+    assert part(0.2) == PicturePart(60, 0, 20, 40)
+    assert part(9.0) == PicturePart(80, 0, 20, 40), "a head outside of the picture"
+    assert part(-9.0) == PicturePart(0, 0, 20, 40)
