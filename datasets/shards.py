@@ -121,6 +121,11 @@ class ShardSet:
         """The extension of the sample's mask of that camera, or None if it has none."""
         return self.masks[self.layout[sample]].get(camera)
 
+    def own_name(self, sample: int, camera: str) -> str | None:
+        """What the sample's own files (``lmk.npz``) call a camera of the set; None for one of another rig."""
+        names = self.info.parts[self.source[sample]].cameras
+        return next((own for own, name in names.items() if name == camera), None)
+
     def has(self, sample: int, extension: str) -> bool:
         return extension in self._column[self.layout[sample]]
 
