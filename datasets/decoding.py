@@ -10,9 +10,10 @@ from jaxtyping import Float
 from datasets.capture import Camera
 from datasets.errors import VrmmError
 from datasets.frames import read_arrays
-from datasets.framing import Box, CropBy, Framing, WholePicture, Window, box_of_mask, box_of_points
+from datasets.framing import Box, CropBy, Framing, WholePicture, box_of_mask, box_of_points
 from datasets.images import can_reduce, coverage, decode_stored, decode_stored_mask, linearise, linearise_planes
 from datasets.shards import ShardSet
+from datasets.window import Window
 
 LANDMARKS = "lmk.npz"
 
@@ -43,9 +44,8 @@ class ViewDecoder:
 
     def members(self, sample: int, camera: Camera, framing: Framing) -> list[str]:
         """Extensions of what ``decode`` reads, those that the sample has."""
-        image, mask = self._shards.image_member(sample, camera.name), f"{camera.name}.mask.png"
-        wanted = [image] if image else []
-        wanted += [mask] if self._shards.has(sample, mask) else []
+        image, mask = self._shards.image_member(sample, camera.name), self._shards.mask_member(sample, camera.name)
+        wanted = [member for member in (image, mask) if member is not None]
         if framing.by is CropBy.landmarks and self._shards.has(sample, LANDMARKS):
             wanted.append(LANDMARKS)
         return wanted
@@ -63,13 +63,13 @@ class ViewDecoder:
         mask = self._mask(sample, camera, read)
         window = framing.window(camera, self._find(sample, camera, framing.by, mask, read))
         keeps = isinstance(framing, WholePicture) and not framing.resized
-        reduction = framing.reduction(camera, window) if self._reduced_jpeg and not keeps and can_reduce(member) else 1
+        reduction = framing.reduction(window) if self._reduced_jpeg and not keeps and can_reduce(member) else 1
         image = self._image(sample, member, camera, data, reduction)
         mask = np.full((camera.height, camera.width), 255, np.uint8) if mask is None else mask
         corners = np.array([window.x, window.y, window.width, window.height])
         if keeps:
             return image, mask, corners
-        linear = linearise(window.reduced(reduction).cut(image), self._shards.info.encoding)
+        linear = linearise(window.reduced(reduction).cut(image), self._shards.info.encoding_of(camera))
         resampled = _resample(linear, framing)
         return (
             np.ascontiguousarray(resampled.transpose(2, 0, 1)),
@@ -77,25 +77,27 @@ class ViewDecoder:
             corners,
         )
 
-    def write(self, view: View, image_out: Float[np.ndarray, "3 H W"], mask_out: Float[np.ndarray, "H W"]) -> Window:
-        """Write a view that ``decode`` made as radiance and coverage; returns what it shows."""
+    def write(
+        self, camera: Camera, view: View, image_out: Float[np.ndarray, "3 H W"], mask_out: Float[np.ndarray, "H W"]
+    ) -> Window:
+        """Write a view that ``decode`` made of a camera as radiance and coverage; returns what it shows."""
         image, mask, window = view
         if image.dtype == np.float32:
             image_out[:], mask_out[:] = image, mask
         else:
-            linearise_planes(image, self._shards.info.encoding, image_out)
+            linearise_planes(image, self._shards.info.encoding_of(camera), image_out)
             np.divide(mask, np.float32(np.iinfo(mask.dtype).max), out=mask_out, dtype=np.float32)
         return Window(*window.tolist())
 
     def _image(self, sample: int, member: str, camera: Camera, data: bytes, reduction: int) -> np.ndarray:
-        encoding = self._shards.info.encoding
+        encoding = self._shards.info.encoding_of(camera)
         image = self._usable(sample, member, lambda: decode_stored(data, member, encoding, "it", reduction=reduction))
         self._check_size(sample, member, camera, image, reduction)
         return image
 
     def _mask(self, sample: int, camera: Camera, read: Read) -> np.ndarray | None:
-        member = f"{camera.name}.mask.png"
-        if not self._shards.has(sample, member):
+        member = self._shards.mask_member(sample, camera.name)
+        if member is None:
             return None
         data = read(member)
         mask = self._usable(sample, member, lambda: decode_stored_mask(data, "it"))
@@ -109,8 +111,8 @@ class ViewDecoder:
         if by is CropBy.landmarks and self._shards.has(sample, LANDMARKS):
             data = read(LANDMARKS)
             arrays = self._usable(sample, LANDMARKS, lambda: _landmark_arrays(data))
-            names = arrays["cameras"].tolist()
-            return box_of_points(arrays["points"][names.index(camera.name)]) if camera.name in names else None
+            names, own = arrays["cameras"].tolist(), self._shards.own_name(sample, camera.name)
+            return box_of_points(arrays["points"][names.index(own)]) if own in names else None
         return None
 
     def _usable(self, sample: int, member: str, decode: Callable[[], T]) -> T:
@@ -120,7 +122,7 @@ class ViewDecoder:
             raise self._shards.damage(sample, member, f"is no image that can be used: {error}") from error
 
     def _check_size(self, sample: int, member: str, camera: Camera, pixels: np.ndarray, reduction: int) -> None:
-        if pixels.shape[:2] != (camera.height // reduction, camera.width // reduction):
+        if pixels.shape[:2] != (-(-camera.height // reduction), -(-camera.width // reduction)):
             size = f"{pixels.shape[1] * reduction}x{pixels.shape[0] * reduction}"
             raise self._shards.damage(sample, member, f"is {size} but its camera is {camera.width}x{camera.height}")
 

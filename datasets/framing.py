@@ -10,6 +10,8 @@ from jaxtyping import Float
 
 from datasets.capture import Camera
 from datasets.errors import VrmmError
+from datasets.rig_frames import common_parts
+from datasets.window import Window
 
 _GRID = 8
 """Pixels that a square's place and side are multiples of, so that reduced JPEGs can be cut at whole pixels."""
@@ -48,29 +50,6 @@ class CropConfig:
             raise VrmmError(f"crop.margin is {self.margin}; it must be from 0 to 10")
 
 
-@dataclasses.dataclass(frozen=True)
-class Window:
-    """A part of a stored picture, pixels: its left upper corner and its size."""
-
-    x: int
-    y: int
-    width: int
-    height: int
-
-    def intrinsics(self, camera: Camera, width: int, height: int) -> Float[np.ndarray, "3 3"]:
-        """Of the camera whose picture is this part of ``camera``'s, resampled to ``width`` × ``height`` pixels."""
-        shifted = camera.intrinsics.copy()
-        shifted[:2] -= np.outer([self.x, self.y], shifted[2])
-        return np.diag([width / self.width, height / self.height, 1.0]) @ shifted
-
-    def reduced(self, reduction: int) -> "Window":
-        """The same part of a picture with that many times fewer rows and columns."""
-        return Window(*(value // reduction for value in (self.x, self.y, self.width, self.height)))
-
-    def cut(self, image: np.ndarray) -> np.ndarray:
-        return image[self.y : self.y + self.height, self.x : self.x + self.width]
-
-
 class Framing(ABC):
     """The part of each picture that is wanted and its size.
 
@@ -87,10 +66,10 @@ class Framing(ABC):
     def window(self, camera: Camera, found: "Box | None") -> Window:
         """The wanted part of a picture in which the head was found there."""
 
-    def reduction(self, camera: Camera, window: Window) -> int:
+    def reduction(self, window: Window) -> int:
         """How many times smaller a JPEG can be decoded that is resampled to this size afterwards: 1, 2, 4 or 8."""
         for factor in (8, 4, 2):
-            whole = camera.width % factor == 0 and camera.height % factor == 0
+            whole = all(value % factor == 0 for value in (window.x, window.y, window.width, window.height))
             if whole and window.width >= factor * self.width and window.height >= factor * self.height:
                 return factor
         return 1
@@ -109,25 +88,27 @@ class Box:
 class WholePicture(Framing):
     """All of every picture, at one shape. Final.
 
+    Rigs of different shapes all show the narrowest (``datasets.rig_frames``).
+
     Args:
-        cameras: their pictures must come out at one shape.
+        rigs: the cameras to read, by rig; those of a rig must have pictures of one shape.
         image_size: pixels of the longer side; 0 leaves pictures as stored.
 
     Attributes:
         resized: whether pictures are resampled.
 
     Raises:
-        VrmmError: cameras of different shapes, none at all, or an ``image_size`` above the stored one.
+        VrmmError: shapes that cannot be made one, no camera at all, or an ``image_size`` above the stored one.
     """
 
     by = CropBy.none
 
-    def __init__(self, cameras: Sequence[Camera], image_size: int) -> None:
+    def __init__(self, rigs: Sequence[Sequence[Camera]], image_size: int) -> None:
         self.resized = image_size > 0
-        self.width, self.height = _common_shape(cameras, image_size)
+        self.width, self.height, self._parts = common_parts(rigs, image_size)
 
     def window(self, camera: Camera, found: Box | None) -> Window:
-        return Window(0, 0, camera.width, camera.height)
+        return self._parts[camera.name]
 
 
 class HeadSquare(Framing):
@@ -172,20 +153,3 @@ def box_of_points(points: Float[np.ndarray, "N 2"]) -> Box | None:
 def _place(wanted: float, most: int, grid: int) -> int:
     """The multiple of ``grid`` next to ``wanted`` between 0 and ``most``."""
     return int(np.clip(round(wanted / grid), 0, most // grid)) * grid
-
-
-def _common_shape(cameras: Sequence[Camera], image_size: int) -> tuple[int, int]:
-    """Width and height of all images."""
-    shapes = {}
-    for camera in cameras:
-        longer = max(camera.width, camera.height)
-        if image_size > longer:
-            raise VrmmError(f"image_size {image_size} exceeds the {longer} pixels of camera {camera.name}; lower it")
-        scale = image_size / longer if image_size else 1.0
-        shapes[max(round(camera.width * scale), 1), max(round(camera.height * scale), 1)] = camera.name
-    if len(shapes) > 1:
-        listed = ", ".join(f"{name} {width}x{height}" for (width, height), name in shapes.items())
-        raise VrmmError(f"cameras give images of different shapes ({listed}); choose cameras of one shape")
-    if not shapes:
-        raise VrmmError("no camera to read; name at least one")
-    return next(iter(shapes))

@@ -25,7 +25,7 @@ from datasets.shards import DamageError, open_shards
 from datasets.stream_order import StreamOrder
 from datasets.streams import StreamReader
 from datasets.viewpoints import pick_cameras
-from datasets.views import ViewReader, default_input_cameras, read_frame, training_subjects
+from datasets.views import ViewReader, default_input_cameras, inputs_of_parts, read_frame, training_subjects
 
 __all__ = ["FrameLoader", "LoaderConfig", "Mode", "OnError", "Split", "read_frame"]
 
@@ -45,7 +45,8 @@ class FrameLoader:
     Attributes:
         shards: the open shards.
         subjects: names of the training subjects in the order of their numbers (of the chosen split if another).
-        input_cameras: names of the encoders' views.
+        input_cameras: names of the encoders' views, of each rig those that stand in it.
+        input_views: how many of them a frame has.
         frames: frames that take part; ``incomplete`` ones are left out because they lack a view.
         lost: key → reason of every sample skipped so far in batches handed out by this rank.
         replaced: how many places of those batches were filled by another sample.
@@ -64,8 +65,12 @@ class FrameLoader:
         info = self.shards.info
         self.input_cameras = tuple(config.input_cameras) or default_input_cameras(info)
         targets = [camera.name for camera in info.cameras if config.cameras.holds(camera.split)]
-        if len(targets) < config.target_views:
-            raise VrmmError(f"target_views {config.target_views} exceeds the {len(targets)} cameras to choose from")
+        for part in info.parts:
+            own = len(set(part.cameras.values()) & set(targets))
+            if own < config.target_views:
+                raise VrmmError(
+                    f"target_views {config.target_views} exceeds the {own} cameras of {part.name}; lower it"
+                )
         self._reader = ViewReader(
             self.shards,
             [*self.input_cameras, *(targets if config.crop.by is CropBy.none else [])],
@@ -74,7 +79,9 @@ class FrameLoader:
             reduced_jpeg=config.reduced_jpeg,
             crop=config.crop,
         )
-        self._inputs = self._reader.camera_numbers(self.input_cameras)
+        views = inputs_of_parts(info, self.input_cameras)
+        self.input_views = len(views[0])
+        self._inputs = [self._reader.camera_numbers(names) for names in views]
         self._targets = self._reader.camera_numbers(targets)
         self.subjects = _subjects(info, config.subjects)
         self._samples, self.incomplete = self._eligible()
@@ -107,16 +114,15 @@ class FrameLoader:
 
     def cameras_without_masks(self) -> list[str]:
         """Names of input and target cameras of which some frame has a picture and no mask."""
-        info, used = self.shards.info, dict.fromkeys([*self._inputs, *self._targets])
-        names = [info.cameras[number].name for number in used]
+        targets = [self.shards.info.cameras[number].name for number in self._targets]
+        names = dict.fromkeys([*self.input_cameras, *targets])
         layouts = np.unique(self.shards.layout[self._samples], return_index=True)[1]
         samples = self._samples[layouts].tolist()
         return [
             name
             for name in names
             if any(
-                name in self.shards.images[self.shards.layout[sample]]
-                and not self.shards.has(sample, f"{name}.mask.png")
+                name in self.shards.images[self.shards.layout[sample]] and self.shards.mask_member(sample, name) is None
                 for sample in samples
             )
         ]
@@ -124,12 +130,12 @@ class FrameLoader:
     def memory_bound(self) -> dict[str, int]:
         """The most bytes that this rank's loader holds, by what for, the batch that was handed out last included."""
         config, order = self._config, self._order(0)
-        rows, views = self._part[1] - self._part[0], len(self._inputs) + config.target_views
+        rows, views = self._part[1] - self._part[0], self.input_views + config.target_views
         sample, held = self.shards.largest_sample(views), 0
         if isinstance(order, StreamOrder):
             windows = 2 + -(-self._at_once(order) // order.window)
             held = windows * order.window * -(-order.streams * rows // config.batch_frames) * sample
-        batch = self._reader.batch_bytes(rows, inputs=len(self._inputs), targets=config.target_views)
+        batch = self._reader.batch_bytes(rows, inputs=self.input_views, targets=config.target_views)
         return {
             "index": self.shards.index_bytes + self._samples.nbytes,
             "decoded views": config.cache_mb * 2**20,
@@ -171,8 +177,8 @@ class FrameLoader:
         first, stop = self._part
         epoch, begin = self._order(0).position(step)
         self._order(epoch)  # made once, here, and not by every thread
-        inputs, targets = len(self._inputs), self._config.target_views
-        batch = self._reader.new_batch(stop - first, inputs=inputs, targets=targets)
+        targets = self._config.target_views
+        batch = self._reader.new_batch(stop - first, inputs=self.input_views, targets=targets)
         rows = [pool.submit(self._fill_row, batch, row, epoch, begin + first + row) for row in range(stop - first)]
         if self._streams is not None and self._config.workers:
             for place in range(begin + first, begin + stop):
@@ -217,7 +223,7 @@ class FrameLoader:
 
     def _fill(self, batch: FrameBatch, row: int, epoch: int, draw: int, members: Mapping[str, bytes] | None) -> None:
         sample, name = self._sample(epoch, draw)
-        self._reader.fill(batch, row, sample, self._inputs, self._pick(sample, epoch, name), members)
+        self._reader.fill(batch, row, sample, self._encoder_views(sample), self._pick(sample, epoch, name), members)
         batch.subject[row] = int(self._subject_number[self.shards.subject[sample]])
         if self._config.augment.active:
             augment_row(batch, row, self._config.augment, seed=self._config.seed, epoch=epoch, key=name)
@@ -228,6 +234,9 @@ class FrameLoader:
         sample, repeat = int(self._draws.samples(epoch, number)[0]), int(self._draws.repeats(epoch, number)[0])
         key = self.shards.key(sample)
         return sample, f"{key}.{repeat}" if repeat else key
+
+    def _encoder_views(self, sample: int) -> list[int]:
+        return self._inputs[self.shards.source[sample]]
 
     def _pick(self, sample: int, epoch: int, name: str) -> list[int]:
         images, cameras = self.shards.images[self.shards.layout[sample]], self.shards.info.cameras
@@ -277,7 +286,8 @@ class FrameLoader:
 
     def _wanted(self, epoch: int, draw: int) -> tuple[int, list[str]]:
         sample, name = self._sample(epoch, draw)
-        return sample, self._reader.members(sample, self._inputs, self._pick(sample, epoch, name), cached=False)
+        targets = self._pick(sample, epoch, name)
+        return sample, self._reader.members(sample, self._encoder_views(sample), targets, cached=False)
 
     def _eligible(self) -> tuple[np.ndarray, int]:
         """The samples of the chosen splits that have all views, and how many lack one."""
@@ -287,9 +297,10 @@ class FrameLoader:
         frame_splits = np.array([config.frames.holds("train"), config.frames.holds("held_out")])
         chosen = (self._subject_number >= 0)[self.shards.subject] & frame_splits[self.shards.held_out.astype(int)]
         targets = [info.cameras[number].name for number in self._targets]
+        inputs = [set(names) for names in inputs_of_parts(info, self.input_cameras)]
         complete = [
-            images.keys() >= set(self.input_cameras) and sum(name in images for name in targets) >= config.target_views
-            for images in self.shards.images
+            images.keys() >= inputs[part] and sum(name in images for name in targets) >= config.target_views
+            for images, part in zip(self.shards.images, self.shards.parts, strict=True)
         ]
         usable = chosen & np.array(complete, bool)[self.shards.layout]
         return np.flatnonzero(usable), int(chosen.sum() - usable.sum())

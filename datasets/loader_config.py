@@ -44,7 +44,8 @@ class LoaderConfig:
         mode: ``members`` reads what a step needs and nothing else; ``stream`` is for object stores where small reads
             are slow. The order of samples differs between the two, and depends on nothing else but what is below.
         batch_frames: frames of a global batch, over all ranks.
-        input_cameras: the encoders' views; empty takes three frontal training cameras.
+        input_cameras: the encoders' views; empty takes three frontal training cameras. Of a merged set, as many
+            of each rig.
         target_views: views to render per frame, other ones in each epoch.
         image_size: pixels of the longer image side; 0 leaves images as stored.
         reduced_jpeg: decode JPEGs at 1/2, 1/4 or 1/8 where ``image_size`` or ``crop`` allows. Faster; averages are

@@ -5,6 +5,7 @@
 """
 
 import functools
+import re
 import tempfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -18,12 +19,14 @@ from datasets.disk_cache import DiskCache
 from datasets.errors import VrmmError
 from datasets.folder import CAPTURE, read_capture_info
 from datasets.frames import LIGHT, META, frame_from_members
-from datasets.manifest import MANIFEST, Manifest, read_manifest
+from datasets.manifest import MANIFEST, Manifest, read_manifest, sample_keys
 from datasets.shard_build import build_shards
 from datasets.shard_verify import Problem, verify_shards
 from datasets.storage import ForwardFile, Storage, open_storage
 
 __all__ = ["DamageError", "Problem", "ShardSet", "build_shards", "open_shards", "verify_shards"]
+
+_IMAGE, _MASK = re.compile(r"([^.]+)\.rgb\.[^.]+"), re.compile(r"([^.]+)\.mask\.png")
 
 
 class DamageError(VrmmError):
@@ -83,10 +86,13 @@ class ShardSet:
         samples_per_shard: [shards].
         subject: [N] number in ``info.subjects``.
         held_out: [N] the frame's own split (that of its subject is in ``info.subject_splits``).
+        source: [N] number in ``info.parts`` of the capture that the sample is of.
         lamps: the largest number of lamps in one frame.
         shard: [N] number of the shard that holds the sample.
         layout: [N] number of the sample's list of members.
         images: per layout, the member of each camera that has an image, for example ``{"front": "front.rgb.png"}``.
+        parts: per layout, number in ``info.parts`` of the capture whose samples have it.
+        masks: per layout, the member of each camera that has a mask.
     """
 
     def __init__(self, storage: Storage, info: CaptureInfo, manifest: Manifest, cache: DiskCache | None = None) -> None:
@@ -99,15 +105,19 @@ class ShardSet:
         self._names = [shard.name for shard in shards]
         self.shard = np.repeat(np.arange(len(shards)), self.samples_per_shard)
         # Fixed-width bytes are several times smaller than a list of strings, and sort in C.
-        self._keys = np.array([key.encode() for shard in shards for key in shard.keys], np.bytes_)
+        self._keys = np.array([key.encode() for shard in shards for key in sample_keys(info, shard)], np.bytes_)
         self._offset = _join([shard.offset for shard in shards])
         self._size = _join([shard.size for shard in shards])
         self._crc32 = _join([shard.crc32 for shard in shards])
-        self._layouts, self.layout = _merge_layouts(manifest)
+        parts = np.array([info.part_of(name) for name in self._names], np.int64)
+        self.source = parts[self.shard]
+        self._layouts, self.layout, self.parts = _merge_layouts(manifest, parts.tolist())
         lengths = np.array([len(layout) for layout in self._layouts], np.int64)[self.layout]
         self._first = np.cumsum(lengths) - lengths
         self._column = [{extension: i for i, extension in enumerate(layout)} for layout in self._layouts]
-        self.images = [_image_members(layout) for layout in self._layouts]
+        named = [(layout, info.parts[number].cameras) for layout, number in zip(self._layouts, self.parts, strict=True)]
+        self.images = [_camera_members(layout, cameras, _IMAGE) for layout, cameras in named]
+        self.masks = [_camera_members(layout, cameras, _MASK) for layout, cameras in named]
         self._storage, self._cache = storage, cache
 
     def __len__(self) -> int:
@@ -159,6 +169,15 @@ class ShardSet:
     def image_member(self, sample: int, camera: str) -> str | None:
         """The extension of the sample's image of that camera, or None if it has none."""
         return self.images[self.layout[sample]].get(camera)
+
+    def mask_member(self, sample: int, camera: str) -> str | None:
+        """The extension of the sample's mask of that camera, or None if it has none."""
+        return self.masks[self.layout[sample]].get(camera)
+
+    def own_name(self, sample: int, camera: str) -> str | None:
+        """What the sample's own files (``lmk.npz``) call a camera of the set; None for one of another rig."""
+        names = self.info.parts[self.source[sample]].cameras
+        return next((own for own, name in names.items() if name == camera), None)
 
     def has(self, sample: int, extension: str) -> bool:
         return extension in self._column[self.layout[sample]]
@@ -226,9 +245,11 @@ class ShardSet:
     def describe(self, sample: int, members: Mapping[str, bytes]) -> Frame:
         """The sample's description out of members that were read. Raises DamageError where they are none of it."""
         try:
-            frame = frame_from_members(members, "it")
+            frame = self.info.parts[self.source[sample]].renamed(frame_from_members(members, "it"))
         except VrmmError as error:
             raise self.damage(sample, META, f"is no description of a frame: {error}") from error
+        except KeyError as error:
+            raise self.damage(sample, META, f"is of subject {error}, which the capture lacks") from error
         if frame.key != self.key(sample):
             raise self.damage(sample, META, f"describes {frame.key}: the manifest is of other shards")
         return frame
@@ -275,16 +296,22 @@ def _join(arrays: Sequence[np.ndarray]) -> np.ndarray:
     return np.concatenate([np.zeros(0, np.int64), *arrays]) if not arrays else np.concatenate(arrays)
 
 
-def _merge_layouts(manifest: Manifest) -> tuple[list[tuple[str, ...]], Int[np.ndarray, "N"]]:
-    """The distinct layouts of all shards, and each sample's number among them."""
-    numbers: dict[tuple[str, ...], int] = {}
-    parts = []
-    for shard in manifest.shards:
-        local = [numbers.setdefault(layout, len(numbers)) for layout in shard.layouts]
-        parts.append(np.array(local, np.int64)[shard.layout])
-    return list(numbers), _join(parts)
+def _merge_layouts(
+    manifest: Manifest, parts: Sequence[int]
+) -> tuple[list[tuple[str, ...]], Int[np.ndarray, "N"], list[int]]:
+    """The distinct layouts of all shards, each sample's number among them, and the part that each layout is of.
+
+    Layouts of different parts are distinct: what the same member means depends on the rig.
+    """
+    numbers: dict[tuple[int, tuple[str, ...]], int] = {}
+    columns = []
+    for shard, part in zip(manifest.shards, parts, strict=True):
+        local = [numbers.setdefault((part, layout), len(numbers)) for layout in shard.layouts]
+        columns.append(np.array(local, np.int64)[shard.layout])
+    return [layout for _, layout in numbers], _join(columns), [part for part, _ in numbers]
 
 
-def _image_members(layout: tuple[str, ...]) -> dict[str, str]:
-    parts = ((extension.split("."), extension) for extension in layout)
-    return {names[0]: extension for names, extension in parts if len(names) == 3 and names[1] == "rgb"}
+def _camera_members(layout: tuple[str, ...], cameras: dict[str, str], pattern: re.Pattern[str]) -> dict[str, str]:
+    """Camera of the set → member, of the members that the pattern matches."""
+    matches = ((pattern.fullmatch(extension), extension) for extension in layout)
+    return {cameras[match[1]]: extension for match, extension in matches if match and match[1] in cameras}

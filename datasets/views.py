@@ -25,7 +25,7 @@ class ViewReader:
 
     Args:
         shards: where the samples lie.
-        cameras: names of cameras whose whole images will be read; these must come out at one shape.
+        cameras: names of cameras whose whole images will be read; those of a rig must have images of one shape.
         image_size: pixels of the longer side, area-averaged in linear radiance; 0 leaves images as stored.
         cache_mb: megabytes of decoded images to keep.
         reduced_jpeg: whether JPEGs may be decoded at a reduced size (see ``ViewDecoder``).
@@ -52,7 +52,9 @@ class ViewReader:
         self._shards = shards
         self._numbers = {camera.name: i for i, camera in enumerate(shards.info.cameras)}
         self._cameras = shards.info.cameras
-        self._whole = WholePicture([shards.info.camera(name) for name in cameras], image_size)
+        wanted = {name: shards.info.camera(name) for name in cameras}
+        rigs = [[camera for name, camera in wanted.items() if name in rig] for rig in shards.info.rigs]
+        self._whole = WholePicture(rigs, image_size)
         self._framing: Framing = self._whole if crop is None or crop.by is CropBy.none else HeadSquare(crop)
         self.width, self.height = self._whole.width, self._whole.height
         self.target_width, self.target_height = self._framing.width, self._framing.height
@@ -141,7 +143,7 @@ class ViewReader:
         view = self._cache.get(
             (sample, number, framing.by), lambda: self._decoder.decode(sample, camera, framing, read)
         )
-        window = self._decoder.write(view, image_out.numpy(), mask_out.numpy()[0])
+        window = self._decoder.write(camera, view, image_out.numpy(), mask_out.numpy()[0])
         intrinsics_out.numpy()[:] = window.intrinsics(camera, framing.width, framing.height)
 
     def _fill_lamps(
@@ -183,8 +185,28 @@ def training_keys(shards: ShardSet, most: int) -> list[str]:
 
 
 def default_input_cameras(info: CaptureInfo) -> tuple[str, ...]:
-    """The encoders' views where a recipe names none: three frontal training cameras."""
-    return frontal_cameras([camera for camera in info.cameras if camera.split == "train"])
+    """The encoders' views where a recipe names none: three frontal training cameras of each rig."""
+    chosen = [
+        frontal_cameras([camera for camera in info.cameras if camera.split == "train" and camera.name in rig])
+        for rig in info.rigs
+    ]
+    return tuple(name for names in chosen for name in names)
+
+
+def inputs_of_parts(info: CaptureInfo, names: Sequence[str]) -> list[tuple[str, ...]]:
+    """The encoders' views of each of ``info.parts``: those cameras of ``names`` that stand in its rig, in order.
+
+    Raises:
+        VrmmError: rigs of which different numbers of cameras are named.
+    """
+    views = [tuple(name for name in names if name in part.cameras.values()) for part in info.parts]
+    for part, own in zip(info.parts, views, strict=True):
+        if len(own) != len(views[0]):
+            raise VrmmError(
+                f"input_cameras names {len(own)} cameras of {part.name} and {len(views[0])} of {info.parts[0].name}; "
+                "name as many of each rig"
+            )
+    return views
 
 
 def read_frame(
@@ -202,15 +224,17 @@ def read_frame(
         key: of the sample.
         cameras: names of the target views, in order.
         image_size: as in ``LoaderConfig``.
-        input_cameras: names of the encoder views; None takes those that training takes by default.
+        input_cameras: names of the encoder views, of which those in the frame's rig are taken; None takes those that
+            training takes by default.
 
     Raises:
         VrmmError: no such sample or camera.
         DamageError: the sample is damaged or lacks a view.
     """
-    inputs = default_input_cameras(shards.info) if input_cameras is None else tuple(input_cameras)
-    reader = ViewReader(shards, [*inputs, *cameras], image_size=image_size)
+    names = default_input_cameras(shards.info) if input_cameras is None else tuple(input_cameras)
+    reader = ViewReader(shards, [*names, *cameras], image_size=image_size)
     sample = shards.sample(key)
+    inputs = inputs_of_parts(shards.info, names)[shards.source[sample]]
     batch = reader.new_batch(1, inputs=len(inputs), targets=len(cameras))
     reader.fill(batch, 0, sample, reader.camera_numbers(inputs), reader.camera_numbers(cameras))
     subject = shards.info.subjects[shards.subject[sample]]

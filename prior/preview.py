@@ -12,7 +12,7 @@ from torch import Tensor
 from datasets.batch import FrameBatch
 from datasets.loader import LoaderConfig, read_frame
 from datasets.shards import ShardSet, open_shards
-from datasets.views import default_input_cameras, training_subjects
+from datasets.views import default_input_cameras, inputs_of_parts, training_subjects
 from prior.cameras import CameraBatch
 from prior.metrics import image_metrics
 from prior.pictures import Strip, draw_sheet, to_picture, write_picture
@@ -37,12 +37,14 @@ def write_preview(model: VRMM, recipe: TrainRecipe, folder: Path, step: int) -> 
         VrmmError: the shards or the folder cannot be used.
     """
     shards = open_shards(recipe.loader.shards)
-    cameras = recipe.loader.input_cameras or list(default_input_cameras(shards.info))
+    cameras = recipe.loader.input_cameras or default_input_cameras(shards.info)
+    views = inputs_of_parts(shards.info, cameras)
     with inference(model):
-        strips = [
-            _strip(model, recipe.render, _sample(shards, recipe.loader, key, cameras[index % len(cameras)]))
-            for index, key in enumerate(preview_keys(shards, recipe.loader))
-        ]
+        strips = []
+        for index, key in enumerate(preview_keys(shards, recipe.loader)):
+            own = views[shards.source[shards.sample(key)]]
+            batch = _sample(shards, recipe.loader, key, own[index % len(own)])
+            strips.append(_strip(model, recipe.render, batch))
     path = Path(folder) / "previews" / f"step_{step:06d}.png"
     write_picture(path, draw_sheet(COLUMNS, strips, cell=144, title=f"step {step}"))
     return path

@@ -99,7 +99,7 @@ def _train(recipe: TrainRecipe, folder: Path, ranks: Ranks, progress: Progress |
 
 def check_data(recipe: TrainRecipe, loader: FrameLoader) -> None:
     """Raises VrmmError where the shards cannot feed the recipe's model."""
-    views, size = len(loader.input_cameras), loader.image_shape
+    views, size = loader.input_views, loader.image_shape
     if views != recipe.model.encoder_views:
         raise VrmmError(
             f"the loader gives {views} input views but model.encoder_views={recipe.model.encoder_views}; "
