@@ -17,7 +17,7 @@ from datasets.errors import VrmmError
 from datasets.folder import read_capture_info
 from datasets.loader import FrameLoader, LoaderConfig, Split, read_frame
 from datasets.manifest import read_manifest
-from datasets.rig_frames import PicturePart, common_parts
+from datasets.rig_frames import common_parts
 from datasets.shard_merge import merge_shards
 from datasets.shards import DamageError, build_shards, open_shards, verify_shards
 from datasets.views import default_input_cameras, inputs_of_parts
@@ -423,14 +423,14 @@ def test_rigs_of_different_shapes_are_cut_to_the_narrowest(folders: list[Path], 
 
 
 def test_the_part_of_a_picture_follows_the_head_and_stays_inside() -> None:
-    def part(x: float) -> PicturePart:
+    def part(x: float) -> Window:
         place = np.concatenate([np.eye(3), [[x], [0.0], [1.0]]], axis=1)
         intrinsics = np.array([[100.0, 0.0, 50.0], [0.0, 100.0, 20.0], [0.0, 0.0, 1.0]])
         wide = Camera(name="w", world_to_camera=place, intrinsics=intrinsics, width=100, height=40)
         slim = dataclasses.replace(wide, name="s", width=20)
         return common_parts([[wide], [slim]], 20)[2]["w"]
 
-    assert part(0.0) == PicturePart(40, 0, 20, 40)
-    assert part(0.2) == PicturePart(60, 0, 20, 40)
-    assert part(9.0) == PicturePart(80, 0, 20, 40), "a head outside of the picture"
-    assert part(-9.0) == PicturePart(0, 0, 20, 40)
+    assert part(0.0) == Window(40, 0, 20, 40)
+    assert part(0.2) == Window(60, 0, 20, 40)
+    assert part(9.0) == Window(80, 0, 20, 40), "a head outside of the picture"
+    assert part(-9.0) == Window(0, 0, 20, 40)
