@@ -14,6 +14,7 @@ Units and frames, everywhere:
 """
 
 import dataclasses
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
@@ -273,7 +274,7 @@ class CaptureInfo:
     synthetic: dict[str, Any] | None = None
     sources: tuple[Source, ...] = ()
 
-    @property
+    @functools.cached_property
     def parts(self) -> tuple[Source, ...]:
         """``sources``, or the capture itself where it was not merged."""
         own = {camera.name: camera.name for camera in self.cameras}

@@ -21,7 +21,9 @@ T = TypeVar("T")
 Read = Callable[[str], bytes]
 """Gives a member of one sample by its extension."""
 View = tuple[np.ndarray, np.ndarray, np.ndarray]
-"""Image, mask and the four numbers of the window that they show."""
+"""Image, mask (empty where the sample has none) and the four numbers of the window that they show."""
+
+_NO_MASK = np.zeros((0, 0), np.uint8)
 
 
 class ViewDecoder:
@@ -65,17 +67,13 @@ class ViewDecoder:
         keeps = isinstance(framing, WholePicture) and not framing.resized
         reduction = framing.reduction(window) if self._reduced_jpeg and not keeps and can_reduce(member) else 1
         image = self._image(sample, member, camera, data, reduction)
-        mask = np.full((camera.height, camera.width), 255, np.uint8) if mask is None else mask
         corners = np.array([window.x, window.y, window.width, window.height])
         if keeps:
-            return image, mask, corners
+            return image, _NO_MASK if mask is None else mask, corners
         linear = linearise(window.reduced(reduction).cut(image), self._shards.info.encoding_of(camera))
         resampled = _resample(linear, framing)
-        return (
-            np.ascontiguousarray(resampled.transpose(2, 0, 1)),
-            _resample(coverage(window.cut(mask)), framing),
-            corners,
-        )
+        covered = _NO_MASK if mask is None else _resample(coverage(window.cut(mask)), framing)
+        return np.ascontiguousarray(resampled.transpose(2, 0, 1)), covered, corners
 
     def write(
         self, camera: Camera, view: View, image_out: Float[np.ndarray, "3 H W"], mask_out: Float[np.ndarray, "H W"]
@@ -83,9 +81,14 @@ class ViewDecoder:
         """Write a view that ``decode`` made of a camera as radiance and coverage; returns what it shows."""
         image, mask, window = view
         if image.dtype == np.float32:
-            image_out[:], mask_out[:] = image, mask
+            image_out[:] = image
         else:
             linearise_planes(image, self._shards.info.encoding_of(camera), image_out)
+        if not mask.size:
+            mask_out.fill(1.0)
+        elif mask.dtype == np.float32:
+            mask_out[:] = mask
+        else:
             np.divide(mask, np.float32(np.iinfo(mask.dtype).max), out=mask_out, dtype=np.float32)
         return Window(*window.tolist())
 

@@ -2,6 +2,7 @@
 
 import functools
 import struct
+import threading
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from datasets.capture import ImageEncoding
 from datasets.errors import VrmmError
 
 DISPLAY_GAMMA = 2.2
+_SCRATCH = threading.local()
 MAX_PIXELS = 1 << 27  # 134 megapixels; a file that declares more is refused before it is unpacked
 
 
@@ -60,20 +62,20 @@ def decode_stored(
     import cv2
 
     _check_encoding(encoding)
-    colour = {
-        1: cv2.IMREAD_COLOR,
-        2: cv2.IMREAD_REDUCED_COLOR_2,
-        4: cv2.IMREAD_REDUCED_COLOR_4,
-        8: cv2.IMREAD_REDUCED_COLOR_8,
-    }[reduction]
-    flags = colour | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
+    size = {
+        1: 0,
+        2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
+        4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
+        8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
+    }[reduction]  # bits of their own: it is the next flag that says that the picture is in colour
+    flags = size | cv2.IMREAD_COLOR_RGB | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
     stored = _decode(data, extension, flags, what, reduction)
     if stored.dtype != (np.uint8 if encoding.bits <= 8 else np.uint16):
         raise VrmmError(
             f"{what} stores {stored.dtype.itemsize * 8}-bit values but its capture declares {encoding.bits} bits; "
             "correct encoding.bits in capture.json"
         )
-    return cv2.cvtColor(stored, cv2.COLOR_BGR2RGB)
+    return stored
 
 
 def can_reduce(extension: str) -> bool:
@@ -96,11 +98,19 @@ def linearise_planes(stored: np.ndarray, encoding: ImageEncoding, out: Float[np.
         out[:] = linearise(stored, encoding).transpose(2, 0, 1)
         return
     tables = _channel_tables(encoding)
-    for channel, plane in enumerate(cv2.split(stored)):
+    for channel, plane in enumerate(cv2.split(stored, _planes(stored))):
         if stored.dtype == np.uint8:
             cv2.LUT(plane, tables[channel], dst=out[channel])
         else:
             np.take(tables[channel], plane, out=out[channel], mode="clip")  # nothing is clipped; "raise" would copy
+
+
+def _planes(stored: np.ndarray) -> list[np.ndarray]:
+    """Three planes of an image's size for this thread to fill: fresh memory costs more than filling it."""
+    held = getattr(_SCRATCH, "planes", None)
+    if held is None or (held.shape[1:], held.dtype) != (stored.shape[:2], stored.dtype):
+        held = _SCRATCH.planes = np.empty((3, *stored.shape[:2]), stored.dtype)
+    return list(held)
 
 
 def _is_looked_up(stored: np.ndarray, encoding: ImageEncoding) -> bool:

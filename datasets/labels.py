@@ -36,6 +36,7 @@ class Balance(enum.Enum):
     """What is to occur equally often.
 
     ``expression`` is the sequence that a frame is from and, where control values are known, the strongest control.
+    Light patterns of one name under different rigs are different ones.
     """
 
     subject = "subject"
@@ -111,7 +112,7 @@ def read_labels(shards: ShardSet, *, skip_damaged: bool = False, progress: Progr
 def _labels_of(shards: ShardSet, sample: int, skip_damaged: bool) -> dict[str, str]:
     try:
         meta = json.loads(shards.read(sample, META))
-        return {"expression": _expression(meta), "light_pattern": str(meta["light_pattern"])}
+        return {"expression": _expression(meta), "light_pattern": _light_pattern(shards, sample, meta)}
     except DamageError:
         if not skip_damaged:
             raise
@@ -124,6 +125,12 @@ def _expression(meta: dict[str, Any]) -> str:
     controls = np.abs(np.array(meta["expression"] or [0.0], np.float64))
     strongest = int(np.argmax(controls))
     return str(meta["sequence"]) if controls[strongest] < _AT_REST else f"{meta['sequence']} {strongest}"
+
+
+def _light_pattern(shards: ShardSet, sample: int, meta: dict[str, Any]) -> str:
+    info = shards.info
+    rig = info.rigs.index(frozenset(info.parts[shards.source[sample]].cameras.values()))
+    return f"{meta['light_pattern']} of rig {rig}" if len(info.rigs) > 1 else str(meta["light_pattern"])
 
 
 def _with_subjects(

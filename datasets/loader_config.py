@@ -48,8 +48,8 @@ class LoaderConfig:
             of each rig.
         target_views: views to render per frame, other ones in each epoch.
         image_size: pixels of the longer image side; 0 leaves images as stored.
-        reduced_jpeg: decode JPEGs at 1/2, 1/4 or 1/8 where ``image_size`` or ``crop`` allows. Faster; averages are
-            then partly taken before linearisation, which darkens the edges of sRGB pictures a little.
+        reduced_jpeg: decode JPEGs at 1/2, 1/4 or 1/8 where ``image_size`` or ``crop`` allows. Averages are then partly
+            taken before linearisation, which darkens the edges of sRGB pictures a little; false is exact and slower.
         crop: squares around the head as target views.
         workers: threads that read and decode, per rank; 0 reads in the training thread.
         prefetch: batches made ahead.
@@ -77,7 +77,7 @@ class LoaderConfig:
     input_cameras: list[str] = dataclasses.field(default_factory=list)
     target_views: int = 2
     image_size: int = 0
-    reduced_jpeg: bool = False
+    reduced_jpeg: bool = True
     crop: CropConfig = dataclasses.field(default_factory=CropConfig)
     workers: int = 2
     prefetch: int = 2

@@ -98,7 +98,7 @@ class Shard:
         numbers = (shard.subject, shard.layout, shard.held_out, 1 - shard.held_out)
         if shard.lamps < 0 or any((column < 0).any() for column in numbers):
             raise ValueError(f"{shard.name} lists numbers that are out of range")
-        members = sum(len(shard.layouts[number]) for number in shard.layout)
+        members = int(np.array([len(layout) for layout in shard.layouts], np.int64)[shard.layout].sum())
         if {len(shard.keys), int(value["samples"])} != {len(shard.subject), len(shard.held_out), len(shard.layout)}:
             raise ValueError(f"{shard.name} lists another number of keys than of samples")
         if {members} != {len(shard.offset), len(shard.size), len(shard.crc32)}:
@@ -162,8 +162,11 @@ def sample_keys(info: CaptureInfo, shard: Shard) -> Sequence[str]:
         VrmmError: the manifest names subjects that the shard's capture lacks.
     """
     source = info.parts[info.part_of(shard.name)]
-    local = {info.subjects.index(name): own for own, name in source.subjects.items()}
-    strangers = [number for number in np.unique(shard.subject).tolist() if number not in local]
+    present = np.unique(shard.subject).tolist()
+    own_names = {name: own for own, name in source.subjects.items()}
+    named = {number: info.subjects[number] for number in present if number < len(info.subjects)}
+    local = {number: own_names[name] for number, name in named.items() if name in own_names}
+    strangers = [number for number in present if number not in local]
     if strangers:
         raise VrmmError(f"{shard.name} lists subject number {strangers[0]}, which its capture lacks; {REPAIR}")
     if not info.sources:

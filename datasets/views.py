@@ -12,6 +12,7 @@ from datasets.buffers import ArrayPool
 from datasets.cache import ArrayCache
 from datasets.capture import CaptureInfo
 from datasets.decoding import Read, ViewDecoder
+from datasets.errors import VrmmError
 from datasets.frames import LIGHT, META
 from datasets.framing import CropBy, CropConfig, Framing, HeadSquare, WholePicture
 from datasets.shards import ShardSet
@@ -80,8 +81,8 @@ class ViewReader:
         return 4 * 4 * frames * (inputs * whole + targets * target)
 
     def view_bytes(self) -> int:
-        """What decoding a view takes for a moment: stored values, radiance, mask and coverage of the largest camera."""
-        return max(camera.width * camera.height for camera in self._cameras) * (6 + 12 + 2 + 4)
+        """What decoding a view of the largest camera takes: stored values twice, radiance, mask and coverage."""
+        return max(camera.width * camera.height for camera in self._cameras) * (6 + 6 + 12 + 2 + 4)
 
     def members(self, sample: int, inputs: Sequence[int], targets: Sequence[int], *, cached: bool = True) -> list[str]:
         """Extensions of what ``fill`` will read; without ``cached`` as if nothing had been decoded before."""

@@ -113,6 +113,11 @@ def check_data(recipe: TrainRecipe, loader: FrameLoader) -> None:
             f"pictures of {', '.join(bare[:3])} have no masks, so the head would have to be what is behind it, too; "
             "set cameras.background=32"
         )
+    if recipe.cameras.background and loader.moves_targets:
+        raise VrmmError(
+            "cameras.background learns what stands still behind a head, but loader.crop or loader.augment.crop moves "
+            "the pictures; leave them out, or set cameras.background=0"
+        )
 
 
 def build_model(recipe: TrainRecipe, subjects: tuple[str, ...]) -> VRMM:

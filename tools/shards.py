@@ -8,10 +8,11 @@ from rich.table import Table
 
 from datasets.capture import CaptureInfo, ImageEncoding, Source
 from datasets.folder import FolderCapture, read_capture_info
+from datasets.labels import label_shards
 from datasets.manifest import Manifest, read_manifest
 from datasets.shard_merge import merge_shards
 from datasets.shard_repair import repair_manifest
-from datasets.shards import build_shards, verify_shards
+from datasets.shards import build_shards, open_shards, verify_shards
 from tools.console import console, progress_bar
 
 app = typer.Typer()
@@ -80,6 +81,14 @@ def _repair(folder: Path) -> None:
     print(f"{folder}: {_counts(done.manifest)} in the manifest{kept}")
     if done.left_out:
         raise typer.Exit(1)
+
+
+@app.command()
+def label(folder: Folder) -> None:
+    """Read what balanced sampling goes by from every sample into labels.json; for shards that will be read remotely."""
+    with progress_bar("samples") as report:
+        labels = label_shards(open_shards(folder), report)
+    print(f"{folder}: " + ", ".join(f"{len(values)} values of {kind.value}" for kind, values in labels.values.items()))
 
 
 @app.command()

@@ -21,6 +21,7 @@ from datasets.rig_frames import common_parts
 from datasets.shard_merge import merge_shards
 from datasets.shards import DamageError, build_shards, open_shards, verify_shards
 from datasets.views import default_input_cameras, inputs_of_parts
+from datasets.window import Window
 from tests.datasets.shard_damage import contents, copy_of
 from tests.datasets.tiny_capture import TinyCapture
 

@@ -118,7 +118,7 @@ def test_urls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(open_storage("file:///x"), LocalStorage)
     with pytest.raises(VrmmError, match="nowhere://x cannot be read: .*folders, http:// and s3://"):
         open_storage("nowhere://x")
-    with pytest.raises(VrmmError, match="dropbox://x cannot be read: .*install"):
+    with pytest.raises(VrmmError, match="dropbox://x/y cannot be read: .*install"):
         open_storage("dropbox://x/y")
 
 
