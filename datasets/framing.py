@@ -141,7 +141,7 @@ def box_of_mask(mask: np.ndarray) -> Box | None:
     import cv2
 
     x, y, width, height = cv2.boundingRect((mask > np.iinfo(mask.dtype).max // 2).astype(np.uint8))
-    return Box(x, y, x + width, y + height) if width and height else None
+    return Box(float(x), float(y), float(x + width), float(y + height)) if width and height else None
 
 
 def box_of_points(points: Float[np.ndarray, "N 2"]) -> Box | None:

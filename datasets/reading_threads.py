@@ -19,7 +19,7 @@ def reading_threads(workers: int, *, computes: bool) -> concurrent.futures.Execu
     if not computes:
         return concurrent.futures.ThreadPoolExecutor(workers, "frame-loader")
     before = torch.get_num_threads()
-    pool = concurrent.futures.ThreadPoolExecutor(workers, "frame-loader", lambda: torch.set_num_threads(1))
+    pool = concurrent.futures.ThreadPoolExecutor(workers, "frame-loader", _compute_alone)
     # The number holds for the thread that sets it and for those not yet seen; so every worker must have set it first.
     together = threading.Barrier(workers + 1)
     for _ in range(workers):
@@ -27,6 +27,11 @@ def reading_threads(workers: int, *, computes: bool) -> concurrent.futures.Execu
     together.wait()
     torch.set_num_threads(before)
     return pool
+
+
+def _compute_alone() -> None:
+    torch.set_num_threads(1)
+    torch.get_num_threads()  # the first call of a thread takes over what holds for the process: now, not later
 
 
 class _InlineExecutor(concurrent.futures.Executor):

@@ -182,6 +182,10 @@ class ShardSet:
     def has(self, sample: int, extension: str) -> bool:
         return extension in self._column[self.layout[sample]]
 
+    def size(self, sample: int, extension: str) -> int:
+        """Bytes of a member. Raises VrmmError where the sample has none of that extension."""
+        return int(self._size[self._row(sample, extension)])
+
     def read(self, sample: int, extension: str) -> bytes:
         """A member's bytes. Raises as ``read_members`` does."""
         return self.read_members(sample, [extension])[extension]

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from datasets.lightstage.heads import load_head_model
 from datasets.framing import CropBy
 from datasets.lightstage.heads import load_head_model
 from prior.primitives import TangentGrid
