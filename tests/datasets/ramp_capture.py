@@ -11,7 +11,7 @@ from tests.datasets.tiny_capture import TinyCapture
 class RampCapture(TinyCapture):
     """Red rises by a given step from column to column, green from row to row; a box of the picture is the head.
 
-    Radiance at pixel coordinates (x, y) is ``(x * STEP, y * STEP, 0.5)``: averaging over areas keeps it true.
+    Radiance at pixel coordinates (x, y) is ``(x * STEP, y * STEP, 0.6)``: averaging over areas keeps it true.
 
     Args:
         jpeg: store JPEGs of 8 bits rather than PNGs of 16; their error is below ``JPEG_ERROR``.
@@ -47,7 +47,7 @@ class RampCapture(TinyCapture):
 
     def truth(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Radiance [..., 3] at pixel coordinates."""
-        return np.stack([x * self.STEP, y * self.STEP, np.full_like(x, 0.5)], axis=-1).astype(np.float32)
+        return np.stack([x * self.STEP, y * self.STEP, np.full_like(x, 0.6)], axis=-1).astype(np.float32)
 
     def members(self, frame) -> dict[str, bytes]:
         import cv2

@@ -42,7 +42,7 @@ def _check(capture: RampCapture, batch, tolerance: float) -> None:
             x, y = seen_through(intrinsics[row, view].numpy(), camera, *images.shape[-2:])
             error = images[row, view].permute(1, 2, 0).numpy() - capture.truth(x, y)
             assert abs(error).max() < tolerance + AREA * capture.STEP
-            assert abs(error.mean(axis=(0, 1))).max() < AREA * capture.STEP, "a picture that is shifted, if by little"
+            assert abs(error.mean(axis=(0, 1))[:2]).max() < 0.3 * capture.STEP, "shifted, if by little"
 
 
 @pytest.mark.parametrize("jpeg", [False, True])

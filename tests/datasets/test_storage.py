@@ -215,3 +215,32 @@ def test_shards_that_were_built_again_are_not_taken_from_the_cache(
         os.unlink(path)
     build_shards(Other(subjects=2, frames=4, splits=False), server.folder / "tiny", samples_per_shard=3)
     assert open_shards(shards, cache).read(0, "front.rgb.png") != before
+
+
+def test_shards_in_a_bucket(server: RangeServer, shards: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loopback server answers GET and HEAD of a bucket's objects as an object store does."""
+    pytest.importorskip("s3fs")
+    for name, value in {
+        "AWS_ENDPOINT_URL": server.url,
+        "AWS_ACCESS_KEY_ID": "k",
+        "AWS_SECRET_ACCESS_KEY": "s",
+        "AWS_DEFAULT_REGION": "r",
+    }.items():
+        monkeypatch.setenv(name, value)
+    near, far = open_shards(server.folder / "tiny"), open_shards("s3://tiny")
+    server.requests.clear()
+    names = ["front.rgb.png", "meta.json", "light.npz"]
+    assert far.read_members(4, names) == near.read_members(4, names)
+    assert all(start is not None for path, start in server.requests), "by range"
+    loaders = [
+        FrameLoader(LoaderConfig(shards=place, batch_frames=2, **_mode("stream")))
+        for place in ("s3://tiny", str(server.folder / "tiny"))
+    ]
+    taken = []
+    for loader in loaders:
+        batches = loader.batches(2)
+        taken.append([(batch.keys, batch.target_images.numpy().tobytes()) for batch in islice(batches, 3)])
+        batches.close()
+    assert taken[0] == taken[1]
+    with pytest.raises(VrmmError, match="s3://tiny/nothing holds no finished shards"):
+        open_shards("s3://tiny/nothing")

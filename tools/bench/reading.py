@@ -140,8 +140,9 @@ class Ours(Way):
         views = [
             (key, number)
             for keys, *cameras in seen
-            for key, *numbers in zip(keys, *(camera.tolist() for camera in cameras), strict=True)
-            for number in sum(numbers, [])
+            for camera in cameras
+            for key, numbers in zip(keys, camera.tolist(), strict=True)
+            for number in numbers
         ]
         return seconds, sum(len(keys) for keys, *_ in seen), _picture_bytes(loader.shards, views)
 
