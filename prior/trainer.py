@@ -33,7 +33,7 @@ from prior.objective import Objective, sample_generators
 from prior.preview import write_preview
 from prior.profiling import StepProfiler, phase
 from prior.recipe import Precision, TrainRecipe
-from prior.runfolder import MetricsLog, RunLock, describe_run, library_versions
+from prior.runfolder import MetricsLog, RunLock, describe_loading, describe_run, library_versions, remember_lost
 from prior.template import wrap_template
 from prior.vrmm import VRMM
 from prior.weights import save_weights
@@ -94,6 +94,7 @@ def _train(recipe: TrainRecipe, folder: Path, ranks: Ranks, progress: Progress |
     if is_main:
         describe_run(folder, to_yaml(recipe), library_versions())
         remember_data(folder, loader.shards.info, loader.subjects)
+        describe_loading(folder, loader)
     run.loop(loader, 0 if resume is None else resume.step, progress)
 
 
@@ -197,6 +198,7 @@ class TrainingRun:
                     progress(step, steps, values)
             stopping = stop.agreed()
             if step % trainer.checkpoint_every == 0 or step == steps or stopping:
+                remember_lost(self.folder, self.engine.global_rank, loader.lost)  # before: a resumed run skips them
                 self._save(step, float(terms["l1"]))
             if self.is_main and (step % trainer.preview_every == 0 or step == steps):
                 with self._averaged():
