@@ -14,7 +14,8 @@ from datasets.rig_frames import common_parts
 from datasets.window import Window
 
 _GRID = 8
-"""Pixels that a square's place and side are multiples of, so that reduced JPEGs can be cut at whole pixels."""
+"""Pixels that a square's side is a multiple of, and its place except at the far edges of a picture of another size, so
+that reduced JPEGs can be cut at whole pixels."""
 
 
 class CropBy(enum.Enum):
@@ -151,5 +152,5 @@ def box_of_points(points: Float[np.ndarray, "N 2"]) -> Box | None:
 
 
 def _place(wanted: float, most: int, grid: int) -> int:
-    """The multiple of ``grid`` next to ``wanted`` between 0 and ``most``."""
-    return int(np.clip(round(wanted / grid), 0, most // grid)) * grid
+    """The multiple of ``grid`` next to ``wanted`` between 0 and ``most``, or ``most`` where that would be beyond it."""
+    return min(max(round(wanted / grid), 0) * grid, most)
