@@ -20,7 +20,7 @@ LANDMARKS = "lmk.npz"
 T = TypeVar("T")
 Read = Callable[[str], bytes]
 """Gives a member of one sample by its extension."""
-View = tuple[np.ndarray, np.ndarray, np.ndarray]
+View = tuple[np.ndarray, ...]
 """Image, mask (empty where the sample has none) and the four numbers of the window that they show."""
 
 _NO_MASK = np.zeros((0, 0), np.uint8)

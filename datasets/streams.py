@@ -79,7 +79,7 @@ class StreamReader:
 
     def _read_from(self, stream: int, turn: int) -> Iterator[_Window]:
         """The windows of a stream from one on to the end of its epoch, as a pipeline: shards → samples → windows."""
-        from webdataset import DataPipeline
+        from webdataset.pipeline import DataPipeline
 
         epoch, window = divmod(turn, self._windows[stream])
         order = self._order(epoch)

@@ -1,5 +1,6 @@
 """Preview sheets during training: truth, model, another light, another identity."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from datasets.batch import FrameBatch
 from datasets.loader import LoaderConfig, read_frame
-from datasets.shards import ShardSet, open_shards
+from datasets.shards import DamageError, ShardSet, open_shards
 from datasets.views import default_input_cameras, inputs_of_parts, training_subjects
 from prior.cameras import CameraBatch
 from prior.metrics import image_metrics
@@ -20,6 +21,7 @@ from prior.recipe import TrainRecipe
 from prior.render import RenderConfig, render_head
 from prior.vrmm import VRMM
 
+_LOG = logging.getLogger(__name__)
 SAMPLES = 5
 COLUMNS = ("truth", "model", "another light", "another identity")
 KEY_LIGHT = (0.75, 0.45, 0.5)
@@ -31,7 +33,7 @@ FILL = 0.35
 def write_preview(model: VRMM, recipe: TrainRecipe, folder: Path, step: int) -> Path:
     """Write ``previews/step_XXXXXX.png`` of a few fixed training samples; returns its path.
 
-    The random state, gradients and the model's mode are left as they were.
+    Samples that cannot be read are left out; where none can, there is no picture. The random state, gradients and the model's mode are left as they were.
 
     Raises:
         VrmmError: the shards or the folder cannot be used.
@@ -43,10 +45,15 @@ def write_preview(model: VRMM, recipe: TrainRecipe, folder: Path, step: int) -> 
         strips = []
         for index, key in enumerate(preview_keys(shards, recipe.loader)):
             own = views[shards.source[shards.sample(key)]]
-            batch = _sample(shards, recipe.loader, key, own[index % len(own)])
+            try:
+                batch = _sample(shards, recipe.loader, key, own[index % len(own)])
+            except DamageError as damage:
+                _LOG.warning("left out of the preview: %s", damage)
+                continue
             strips.append(_strip(model, recipe.render, batch))
     path = Path(folder) / "previews" / f"step_{step:06d}.png"
-    write_picture(path, draw_sheet(COLUMNS, strips, cell=144, title=f"step {step}"))
+    if strips:
+        write_picture(path, draw_sheet(COLUMNS, strips, cell=144, title=f"step {step}"))
     return path
 
 

@@ -34,7 +34,7 @@ WAYS: Sequence[Way] = (
 
 def loader(
     json: Annotated[Path | None, typer.Option(help="Write the numbers to this file.")] = None,
-    frames: Annotated[int, typer.Option(min=8, help="Of the capture that is made for it.")] = 64,
+    frames: Annotated[int, typer.Option(min=16, help="Of the capture that is made for it.")] = 64,
     size: Annotated[int, typer.Option(min=64, help="Pixels of a picture's side.")] = 1024,
     workers: Annotated[int, typer.Option(min=1, help="Threads, or processes of webdataset.")] = 2,
     rounds: Annotated[int, typer.Option(min=1, help="Passes of each way, in turn; the fastest counts.")] = 3,
