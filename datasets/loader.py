@@ -156,7 +156,7 @@ class FrameLoader:
         """File names of the shards that hold this rank's part of a step, sorted; reads nothing."""
         return sorted({self.shards.shard_name(sample) for sample in self._samples_of(step).tolist()})
 
-    def batches(self, start_step: int = 0) -> Generator[FrameBatch]:
+    def batches(self, start_step: int = 0) -> Generator[FrameBatch, None, None]:
         """This rank's part of every global batch from ``start_step`` on, without end.
 
         Raises:

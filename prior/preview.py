@@ -33,7 +33,8 @@ FILL = 0.35
 def write_preview(model: VRMM, recipe: TrainRecipe, folder: Path, step: int) -> Path:
     """Write ``previews/step_XXXXXX.png`` of a few fixed training samples; returns its path.
 
-    Samples that cannot be read are left out; where none can, there is no picture. The random state, gradients and the model's mode are left as they were.
+    Samples that cannot be read are left out; where none can, there is no picture. The random state, gradients and the
+    model's mode are left as they were.
 
     Raises:
         VrmmError: the shards or the folder cannot be used.
