@@ -75,3 +75,12 @@ def test_mistakes_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert _vrmm("shards", "info", tmp_path) == 1
     assert capsys.readouterr().err.count("\n") == 1
     assert _vrmm("shards", "verify", tmp_path) == 1
+
+
+def test_label(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    build_shards(TinyCapture(subjects=2, frames=5), tmp_path)
+    assert _vrmm("shards", "label", tmp_path) == 0
+    assert "2 values of subject" in (shown := capsys.readouterr().out)
+    assert "3 values of light_pattern" in shown
+    assert (tmp_path / "labels.json").is_file()
+    assert _vrmm("shards", "verify", tmp_path) == 0, "it lies beside the shards and is none of them"
