@@ -102,7 +102,7 @@ def linearise_planes(stored: np.ndarray, encoding: ImageEncoding, out: Float[np.
         if stored.dtype == np.uint8:
             cv2.LUT(plane, tables[channel], dst=out[channel])
         else:
-            np.take(tables[channel], np.asarray(plane), out=out[channel], mode="clip")  # "raise" would copy
+            np.take(tables[channel], np.asarray(plane, np.uint16), out=out[channel], mode="clip")  # "raise" would copy
 
 
 def _planes(stored: np.ndarray) -> list[np.ndarray]:
@@ -127,7 +127,7 @@ def _look_up(stored: np.ndarray, encoding: ImageEncoding) -> Float[np.ndarray, "
     if stored.dtype == np.uint8:
         return cv2.LUT(stored, np.stack(tables, axis=1)[None])
     planes = zip(tables, cv2.split(stored), strict=True)
-    return cv2.merge([np.take(table, np.asarray(plane), mode="clip") for table, plane in planes])
+    return cv2.merge([np.take(table, np.asarray(plane, np.uint16), mode="clip") for table, plane in planes])
 
 
 @functools.lru_cache(16)

@@ -43,6 +43,11 @@ def test_moved_windows_keep_true_cameras(shards: Path, capture: RampCapture) -> 
             camera = capture.info.cameras[int(each.camera[row, view])]
             x, y = seen_through(each.intrinsics[row, view].numpy(), camera, 64, 96)
             sides.append((x[0, -1] - x[0, 0]) / 95)
+            half = sides[-1] / 2 + 1e-3
+            assert x.min() >= half - 2e-3
+            assert x.max() <= 96 - half + 2e-3
+            assert y.min() >= half - 2e-3
+            assert y.max() <= 64 - half + 2e-3, "windows stay inside the picture"
             assert (y[-1, 0] - y[0, 0]) / 63 == pytest.approx(sides[-1], rel=1e-4), "pixels stay square"
             found = each.target_images[row, view].permute(1, 2, 0).numpy()
             # Half a pixel at the border is the border's pixel; elsewhere bilinear values of a ramp are the ramp.

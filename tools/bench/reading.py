@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from datasets.shards import ShardSet
@@ -98,7 +98,9 @@ class PlainWebDataset(Way):
         urls = [str(path) for path in sorted(Path(task.shards).glob("*.tar"))]
         dataset = WebDataset(urls, shardshuffle=False, empty_check=False).decode("rgb8")
         workers = task.workers if self._processes else 0
-        source = WebLoader(dataset, batch_size=None, num_workers=workers) if workers else dataset
+        source: Any = dataset
+        if workers:
+            source = WebLoader(dataset, batch_size=None, num_workers=workers, worker_init_fn=_hush)
         start = time.perf_counter()
         samples = sum(1 for _ in source)
         return time.perf_counter() - start, samples, sum(Path(url).stat().st_size for url in urls)
@@ -198,6 +200,11 @@ def _measure(way: Way, task: Task) -> Speed:
     own, children = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     memory = (own + task.workers * children) * 1024 / 1e6  # of the children, the largest one's is known
     return Speed(seconds=seconds, samples=samples, bytes=total, memory_mb=memory)
+
+
+def _hush(worker: int) -> None:
+    """torch warns that decoded arrays cannot be written to."""
+    warnings.simplefilter("ignore", UserWarning)
 
 
 def _picture_bytes(shards: "ShardSet", views: Sequence[tuple[str, int]]) -> int:
