@@ -66,7 +66,7 @@ def read_json(path: Path, what: str) -> Any:
         VrmmError: the file is missing, unreadable or not JSON.
     """
     try:
-        return json.loads(Path(path).read_text())
+        return json.loads(Path(path).read_bytes())
     except FileNotFoundError:
         raise VrmmError(f"{path} does not exist; expected {what} there") from None
     except (OSError, ValueError) as error:

@@ -64,9 +64,19 @@ def frame_from_members(members: Mapping[str, bytes], origin: str = "a sample") -
         raise VrmmError(f"{origin} has an unreadable description ({error}); build it again") from error
 
 
-def _read_light(data: bytes) -> Light:
+def read_arrays(data: bytes) -> dict[str, np.ndarray]:
+    """The arrays of an ``npz`` file, on any thread; no pickles.
+
+    Raises:
+        ValueError, EOFError, KeyError or zipfile.BadZipFile: it is none.
+    """
     with _PARSING, np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-        positions, irradiance = arrays["positions"], arrays["irradiance"]
+        return {name: arrays[name] for name in arrays}
+
+
+def _read_light(data: bytes) -> Light:
+    arrays = read_arrays(data)
+    positions, irradiance = arrays["positions"], arrays["irradiance"]
     if positions.ndim != 2 or positions.shape[1] != 3 or irradiance.shape != positions.shape:
         raise ValueError(f"lamp arrays of shapes {positions.shape} and {irradiance.shape}")
     return Light(positions=positions, irradiance=irradiance)

@@ -53,10 +53,11 @@ def prepare_inputs(
     points = _landmarks(shards, sample, cameras)
     for index, name in enumerate(cameras):
         camera, member = shards.info.camera(name), shards.image_member(sample, name)
-        if member is None:
-            raise VrmmError(f"frame {frame.key} has no picture of camera {name}")
-        radiance = decode_radiance(shards.read(sample, member), member, shards.info.encoding, frame.key)
-        mask = decode_mask(shards.read(sample, f"{name}.mask.png"), frame.key)
+        mask_member = shards.mask_member(sample, name)
+        if member is None or mask_member is None:
+            raise VrmmError(f"frame {frame.key} has no picture with a mask of camera {name}")
+        radiance = decode_radiance(shards.read(sample, member), member, shards.info.encoding_of(camera), frame.key)
+        mask = decode_mask(shards.read(sample, mask_member), frame.key)
         path = out / f"{frame.subject}_{name}.png"
         atomic_write_bytes(path, encode_radiance(_over_black(radiance, mask), PHOTO))
         atomic_write_bytes(path.with_name(f"{path.stem}.mask.png"), encode_mask(mask))
@@ -87,7 +88,8 @@ def _landmarks(shards: ShardSet, sample: int, cameras: Sequence[str]) -> Float[n
         raise VrmmError(f"frame {key} has no {LANDMARKS}; photos can only be made from captures with landmarks")
     with np.load(io.BytesIO(shards.read(sample, LANDMARKS)), allow_pickle=False) as arrays:
         names, points = arrays["cameras"].tolist(), arrays["points"]
-    missing = [camera for camera in cameras if camera not in names]
+    own = {camera: shards.own_name(sample, camera) for camera in cameras}
+    missing = [camera for camera in cameras if own[camera] not in names]
     if missing:
         raise VrmmError(f"frame {key} has no landmarks in camera {missing[0]}")
-    return np.stack([points[names.index(camera)] for camera in cameras]).astype(np.float64)
+    return np.stack([points[names.index(own[camera])] for camera in cameras]).astype(np.float64)

@@ -1,5 +1,6 @@
 """Expression codes and lights of the training frames: what is usual, for fits and for sampling."""
 
+import logging
 from pathlib import Path
 
 import torch
@@ -9,10 +10,11 @@ from torch import Tensor
 
 from datasets.errors import VrmmError
 from datasets.files import atomic_write_bytes
-from datasets.shards import ShardSet
+from datasets.shards import DamageError, ShardSet
 from datasets.views import read_frame, training_keys
 from prior.vrmm import VRMM
 
+_LOG = logging.getLogger(__name__)
 FILE = "expression_codes.safetensors"
 MOST_FRAMES = 2000
 """Frames beyond this many are thinned out evenly: the bank is a sample of the distribution."""
@@ -24,14 +26,24 @@ def write_code_bank(
 ) -> None:
     """Encode the training frames and write ``expression_codes.safetensors``.
 
-    It holds their mean ``codes`` [N, E], and ``lights`` [N, N_l, 3], their light fields in the head frame.
+    It holds their mean ``codes`` [N, E], and ``lights`` [N, N_l, 3], their light fields in the head frame. Frames that
+    cannot be read or lack a view are left out.
+
+    Raises:
+        VrmmError: none can be read.
     """
     codes, lights = [], []
     for key in training_keys(shards, MOST_FRAMES):
-        batch = read_frame(shards, key, [], image_size, input_cameras=input_cameras)
+        try:
+            batch = read_frame(shards, key, [], image_size, input_cameras=input_cameras)
+        except DamageError as damage:
+            _LOG.warning("left out of %s: %s", FILE, damage)
+            continue
         encoding = model.encode(batch.input_images, batch.input_masks)
         codes.append(encoding.mean[0])
         lights.append(model.light_sphere.radiance(batch.lamp_directions, batch.lamp_irradiance, encoding.rotation)[0])
+    if not codes:
+        raise VrmmError(f"{shards.folder} has no training frame that can be read; is the storage still there?")
     atomic_write_bytes(folder / FILE, save({"codes": torch.stack(codes), "lights": torch.stack(lights)}))
 
 

@@ -6,10 +6,13 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from datasets.capture import CaptureInfo
+from datasets.capture import CaptureInfo, ImageEncoding, Source
 from datasets.folder import FolderCapture, read_capture_info
+from datasets.labels import label_shards
 from datasets.manifest import Manifest, read_manifest
-from datasets.shards import build_shards, verify_shards
+from datasets.shard_merge import merge_shards
+from datasets.shard_repair import repair_manifest
+from datasets.shards import build_shards, open_shards, verify_shards
 from tools.console import console, progress_bar
 
 app = typer.Typer()
@@ -30,8 +33,34 @@ def build(
 
 
 @app.command()
-def verify(folder: Folder) -> None:
+def merge(
+    folders: Annotated[list[Path], typer.Argument(help="Folders of shards, two or more.")],
+    out: Annotated[Path, typer.Option(help="Folder for the merged set.")],
+    name: Annotated[str, typer.Option(help="Of the merged set; by default that of its folder.")] = "",
+    same_subjects: Annotated[
+        bool, typer.Option("--same-subjects", help="Subjects of one name are one person, not namesakes.")
+    ] = False,
+    copy: Annotated[bool, typer.Option("--copy", help="Copy the tars rather than link them.")] = False,
+) -> None:
+    """Several captures as one training set, each with its own rig, light and colour; the tars stay as they are."""
+    with progress_bar("bytes") as report:
+        manifest = merge_shards(
+            folders, out, name=name or None, same_subjects=same_subjects, copy=copy, progress=report
+        )
+    print(f"{out}: {_counts(manifest)}")
+
+
+@app.command()
+def verify(
+    folder: Folder,
+    repair: Annotated[
+        bool, typer.Option("--repair-manifest", help="Make manifest.json anew from the tars; keep the old one.")
+    ] = False,
+) -> None:
     """Read every byte and print one line per problem; status 1 if there is any."""
+    if repair:
+        _repair(folder)
+        return
     with progress_bar("bytes") as report:
         problems = verify_shards(folder, report)
     for problem in problems:
@@ -39,6 +68,27 @@ def verify(folder: Folder) -> None:
     if problems:
         raise typer.Exit(1)
     print(f"{folder}: {_counts(read_manifest(folder))}, all as written")
+
+
+def _repair(folder: Path) -> None:
+    with progress_bar("bytes") as report:
+        done = repair_manifest(folder, report)
+    for problem in done.left_out:
+        print(" ".join(str(problem).split()))
+    for sentence in done.unknown:
+        print(f"unknown: {sentence}")
+    kept = f", the old one is {done.kept.name}" if done.kept else ""
+    print(f"{folder}: {_counts(done.manifest)} in the manifest{kept}")
+    if done.left_out:
+        raise typer.Exit(1)
+
+
+@app.command()
+def label(folder: Folder) -> None:
+    """Read what balanced sampling goes by from every sample into labels.json; for shards that will be read remotely."""
+    with progress_bar("samples") as report:
+        labels = label_shards(open_shards(folder), report)
+    print(f"{folder}: " + ", ".join(f"{len(values)} values of {kind.value}" for kind, values in labels.values.items()))
 
 
 @app.command()
@@ -63,8 +113,8 @@ def _facts(description: CaptureInfo, manifest: Manifest) -> list[tuple[str, str]
     held_out_frames = sum(int(shard.held_out.sum()) for shard in shards)
     held_out_subjects = sum(description.subject_splits[subject] != "train" for subject in description.subjects)
     held_out_cameras = sum(camera.split != "train" for camera in cameras)
-    encoding = description.encoding
-    return [
+    encodings = dict.fromkeys(_encoding(description.encoding_of(camera)) for camera in cameras)
+    facts = [
         ("capture", description.name),
         ("licence", description.licence),
         ("shards", _counts(manifest)),
@@ -72,6 +122,23 @@ def _facts(description: CaptureInfo, manifest: Manifest) -> list[tuple[str, str]
         ("frames", f"{sum(shard.samples for shard in shards)}, {held_out_frames} held out"),
         ("cameras", f"{len(cameras)}, {held_out_cameras} held out"),
         ("image size", ", ".join(f"{width}x{height}" for width, height in sizes)),
-        ("encoding", f"{encoding.transfer}, {encoding.bits} bits"),
+        ("encoding", "; ".join(encodings)),
         ("lamps", f"{len(description.light_positions)} in the rig, at most {max(s.lamps for s in shards)} burn"),
     ]
+    return facts + [(source.name, _source_facts(description, manifest, source)) for source in description.sources]
+
+
+def _encoding(encoding: ImageEncoding) -> str:
+    return f"{encoding.transfer}, {encoding.bits} bits"
+
+
+def _source_facts(description: CaptureInfo, manifest: Manifest, source: Source) -> str:
+    """One capture of a merged set in one line."""
+    own = [shard for shard in manifest.shards if description.parts[description.part_of(shard.name)] == source]
+    cameras = [description.camera(name) for name in source.cameras.values()]
+    encodings = dict.fromkeys(_encoding(description.encoding_of(camera)) for camera in cameras)
+    frames, lamps = sum(shard.samples for shard in own), max((shard.lamps for shard in own), default=0)
+    return (
+        f"{frames} frames of {len(source.subjects)} subjects, {len(cameras)} cameras ({'; '.join(encodings)}), "
+        f"at most {lamps} lamps burn, {source.licence}"
+    )
