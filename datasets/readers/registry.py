@@ -51,7 +51,7 @@ def find_captures(name: str, source: Path | str, subjects: Sequence[str] = ()) -
         raise VrmmError(f"{source} does not exist; name the folder of a {name} capture")
     found = reader.captures_under(source)
     if not found:
-        raise VrmmError(f"{source} holds no {name} capture{_other_formats(name, source)}")
+        raise VrmmError(f"{source} holds no {name} capture; docs/captures.md shows how one lies on disk")
     for subject in subjects:
         if subject not in found:
             raise VrmmError(f"{source} has no subject {subject}; it has {', '.join(found)}")
@@ -74,9 +74,3 @@ def open_reader(
     """
     reader = reader_class(name)
     return reader(Path(source), selection or Selection(), load_config(reader.OPTIONS, None, overrides))
-
-
-def _other_formats(name: str, source: Path) -> str:
-    """Which formats the files look like, for the error."""
-    fitting = [other for other in READERS if other != name and reader_class(other).captures_under(source)]
-    return f"; it looks like {' or '.join(fitting)}" if fitting else "; docs/captures.md shows how one lies on disk"
