@@ -7,8 +7,8 @@ Units and frames, everywhere:
   template's bounding sphere. A head pose is head→world: ``x_world = rotation @ x_head + translation``.
 * Cameras have OpenCV axes (x right, y down, z forward): ``x_camera = world_to_camera @ [x_world, 1]``;
   ``intrinsics`` are pixels and the centre of the first pixel is at (0.5, 0.5). No lens distortion.
-* Images are ``[3, H, W]`` float32 linear RGB radiance, premultiplied by ``mask`` ``[1, H, W]`` in [0, 1]
-  when the background has been removed (it is black then).
+* Images are ``[3, H, W]`` float32 linear RGB radiance, multiplied by ``mask`` ``[1, H, W]`` in [0, 1] where
+  there is one, so that the background is black.
 * Rotations are matrices at every interface.
 * A lamp's ``irradiance`` is linear RGB power per area arriving at the world origin on a surface that faces it.
 """
@@ -27,6 +27,36 @@ SCHEMA_VERSION = 1
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class ImageEncoding:
+    """How stored pixel values become linear radiance.
+
+    ``radiance = matrix @ (gain * linearise((stored / (2^bits - 1) - black_level)) * white)`` with ``linearise``
+    the inverse of ``transfer`` (``"linear"`` or ``"srgb"``), everything per channel in RGB order.
+    """
+
+    transfer: str = "linear"
+    bits: int = 16
+    white: float = 1.0
+    black_level: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    gain: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    matrix: tuple[tuple[float, ...], ...] = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @staticmethod
+    def from_json(value: dict[str, Any]) -> "ImageEncoding":
+        return ImageEncoding(
+            transfer=value["transfer"],
+            bits=value["bits"],
+            white=value["white"],
+            black_level=tuple(value["black_level"]),
+            gain=tuple(value["gain"]),
+            matrix=tuple(tuple(row) for row in value["matrix"]),
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Camera:
     """A pinhole camera.
 
@@ -36,6 +66,7 @@ class Camera:
         intrinsics: [3, 3] float64, pixels, first pixel centre at (0.5, 0.5).
         width, height: pixels.
         split: ``"train"`` or ``"held_out"``.
+        encoding: how its images become radiance where cameras differ; None is the capture's encoding.
     """
 
     name: str
@@ -44,6 +75,7 @@ class Camera:
     width: int
     height: int
     split: str = "train"
+    encoding: ImageEncoding | None = None
 
     def __post_init__(self) -> None:
         for field in ("world_to_camera", "intrinsics"):
@@ -67,6 +99,7 @@ class Camera:
         return dataclasses.replace(self, intrinsics=scale @ self.intrinsics, width=width, height=height)
 
     def to_json(self) -> dict[str, Any]:
+        own = {} if self.encoding is None else {"encoding": self.encoding.to_json()}
         return {
             "name": self.name,
             "world_to_camera": self.world_to_camera.tolist(),
@@ -74,6 +107,7 @@ class Camera:
             "width": self.width,
             "height": self.height,
             "split": self.split,
+            **own,
         }
 
     @staticmethod
@@ -85,6 +119,7 @@ class Camera:
             width=int(value["width"]),
             height=int(value["height"]),
             split=value.get("split", "train"),
+            encoding=ImageEncoding.from_json(value["encoding"]) if "encoding" in value else None,
         )
 
 
@@ -125,22 +160,6 @@ class Pose:
     @staticmethod
     def identity() -> "Pose":
         return Pose(rotation=np.eye(3), translation=np.zeros(3))
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ImageEncoding:
-    """How stored pixel values become linear radiance.
-
-    ``radiance = matrix @ (gain * linearise((stored / (2^bits - 1) - black_level)) * white)`` with ``linearise``
-    the inverse of ``transfer`` (``"linear"`` or ``"srgb"``), everything per channel in RGB order.
-    """
-
-    transfer: str = "linear"
-    bits: int = 16
-    white: float = 1.0
-    black_level: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    gain: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    matrix: tuple[tuple[float, ...], ...] = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -199,6 +218,8 @@ class CaptureInfo:
         encoding: how stored images become radiance.
         licence: one line.
         synthetic: the light stage's config where the truth can be rendered again, else None.
+        matted: what is stored with a mask shows the head on black, multiplied by the mask. False: the background is
+            still in the pictures, and reading them takes it out with the mask.
     """
 
     name: str
@@ -209,6 +230,11 @@ class CaptureInfo:
     encoding: ImageEncoding
     licence: str
     synthetic: dict[str, Any] | None = None
+    matted: bool = True
+
+    def encoding_of(self, camera: Camera) -> ImageEncoding:
+        """How the images of a camera become radiance."""
+        return camera.encoding or self.encoding
 
     def camera(self, name: str) -> Camera:
         for camera in self.cameras:
@@ -225,8 +251,9 @@ class CaptureInfo:
             "subjects": list(self.subjects),
             "subject_splits": dict(self.subject_splits),
             "light_positions": self.light_positions.tolist(),
-            "encoding": dataclasses.asdict(self.encoding),
+            "encoding": self.encoding.to_json(),
             "synthetic": self.synthetic,
+            **({} if self.matted else {"matted": False}),
         }
 
     @staticmethod
@@ -236,7 +263,6 @@ class CaptureInfo:
         if version != SCHEMA_VERSION:
             raise VrmmError(f"{origin} has schema version {version}; this vrmm reads {SCHEMA_VERSION}")
         try:
-            encoding = value["encoding"]
             return CaptureInfo(
                 name=value["name"],
                 licence=value["licence"],
@@ -244,15 +270,9 @@ class CaptureInfo:
                 subjects=tuple(value["subjects"]),
                 subject_splits=dict(value["subject_splits"]),
                 light_positions=np.array(value["light_positions"], np.float64).reshape(-1, 3),
-                encoding=ImageEncoding(
-                    transfer=encoding["transfer"],
-                    bits=encoding["bits"],
-                    white=encoding["white"],
-                    black_level=tuple(encoding["black_level"]),
-                    gain=tuple(encoding["gain"]),
-                    matrix=tuple(tuple(row) for row in encoding["matrix"]),
-                ),
+                encoding=ImageEncoding.from_json(value["encoding"]),
                 synthetic=value.get("synthetic"),
+                matted=bool(value.get("matted", True)),
             )
         except KeyError as error:
             raise VrmmError(f"{origin} lacks the key {error}; it is not a capture description") from error

@@ -83,8 +83,7 @@ class ViewReader:
     def _fill_view(self, sample: int, camera: int, image_out: torch.Tensor, mask_out: torch.Tensor) -> None:
         image, mask = self._cache.get((sample, camera), lambda: self._decode(sample, self._cameras[camera]))
         if not self._resized:
-            image = linearise(image, self._shards.info.encoding)
-            mask = coverage(mask)
+            image, mask = self._radiance(image, mask, self._cameras[camera])
         image_out.numpy()[:] = image.transpose(2, 0, 1)
         mask_out.numpy()[0] = mask
 
@@ -93,7 +92,7 @@ class ViewReader:
         member = self._shards.image_member(sample, camera.name)
         if member is None:
             raise self._shards.damage(sample, f"{camera.name}.rgb", "is absent")
-        encoding = self._shards.info.encoding
+        encoding = self._shards.info.encoding_of(camera)
         image = self._decoded(sample, member, camera, lambda data: decode_stored(data, member, encoding, "it"))
         mask_member = f"{camera.name}.mask.png"
         if self._shards.has(sample, mask_member):
@@ -102,7 +101,13 @@ class ViewReader:
             mask = np.full(image.shape[:2], 255, np.uint8)
         if not self._resized:
             return image, mask
-        return self._resize(linearise(image, encoding)), self._resize(coverage(mask))
+        image, mask = self._radiance(image, mask, camera)
+        return self._resize(image), self._resize(mask)
+
+    def _radiance(self, stored: np.ndarray, stored_mask: np.ndarray, camera: Camera) -> tuple[np.ndarray, np.ndarray]:
+        """Linear radiance [H, W, 3] on black, and coverage [H, W]."""
+        image, mask = linearise(stored, self._shards.info.encoding_of(camera)), coverage(stored_mask)
+        return (image if self._shards.info.matted else image * mask[..., None]), mask
 
     def _decoded(self, sample: int, member: str, camera: Camera, decode) -> np.ndarray:
         data = self._shards.read(sample, member)

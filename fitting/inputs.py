@@ -55,7 +55,8 @@ def prepare_inputs(
         camera, member = shards.info.camera(name), shards.image_member(sample, name)
         if member is None:
             raise VrmmError(f"frame {frame.key} has no picture of camera {name}")
-        radiance = decode_radiance(shards.read(sample, member), member, shards.info.encoding, frame.key)
+        encoding = shards.info.encoding_of(camera)
+        radiance = decode_radiance(shards.read(sample, member), member, encoding, frame.key)
         mask = decode_mask(shards.read(sample, f"{name}.mask.png"), frame.key)
         path = out / f"{frame.subject}_{name}.png"
         atomic_write_bytes(path, encode_radiance(_over_black(radiance, mask), PHOTO))
