@@ -103,11 +103,11 @@ def decode_mask(data: bytes, what: str = "a mask") -> Float[np.ndarray, "H W"]:
     return coverage(decode_stored_mask(data, what))
 
 
-def decode_stored_mask(data: bytes, what: str = "a mask") -> np.ndarray:
+def decode_stored_mask(data: bytes, what: str = "a mask", extension: str = "png") -> np.ndarray:
     """The stored values [H, W] of a mask, uint8 or uint16, before ``coverage``. Raises as ``decode_mask``."""
     import cv2
 
-    return _decode(data, "png", cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION, what)
+    return _decode(data, extension, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION, what)
 
 
 def coverage(stored: np.ndarray) -> Float[np.ndarray, "H W"]:

@@ -1,5 +1,6 @@
 """Values out of the JSON and text files of others: present, of the right shape, and finite, or one clear error."""
 
+import csv
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,41 @@ class Fields:
     def wrong(self, expected: str) -> VrmmError:
         """The error that this is not what it should be."""
         return VrmmError(f"{self.origin} is {_brief(self.value)} where {expected} belongs; is the file damaged?")
+
+
+def read_text(path: Path, what: str) -> str:
+    """A text file of UTF-8. Raises VrmmError where it is missing or no text; ``what`` was expected there."""
+    try:
+        return Path(path).read_text("utf-8")
+    except FileNotFoundError:
+        raise VrmmError(f"{path} does not exist; expected {what} there") from None
+    except (OSError, ValueError) as error:
+        raise VrmmError(f"{path} is not {what}: {error}") from error
+
+
+def read_table(path: Path, what: str, columns: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """The named columns of a CSV file with a heading, row by row, without blanks around the values.
+
+    Raises:
+        VrmmError: no such file, no such column, or a row that is too short.
+    """
+    rows = [row for row in csv.reader(read_text(path, what).splitlines()) if row]
+    heading = [name.strip() for name in rows[0]] if rows else []
+    for name in columns:
+        if name not in heading:
+            raise VrmmError(f"{path} has no column {name!r}; its heading is {', '.join(heading) or 'absent'}")
+    places = [heading.index(name) for name in columns]
+    for number, row in enumerate(rows[1:], start=2):
+        if len(row) <= max(places):
+            raise VrmmError(f"{path}: row {number} has {len(row)} of {len(heading)} values; is the download complete?")
+    return [tuple(row[place].strip() for place in places) for row in rows[1:]]
+
+
+def frame_number(text: str, origin: str) -> int:
+    """A frame's number out of a file's name or table. Raises VrmmError for anything else."""
+    if not text.isascii() or not text.isdigit():
+        raise VrmmError(f"{origin}: {text!r} is no frame number; is the file damaged?")
+    return int(text)
 
 
 def finite_array(value: Any, origin: str, *shapes: tuple[int | None, ...]) -> np.ndarray:
