@@ -134,7 +134,7 @@ class MonoNPHMReader(TrackedReader):
         if not path.is_file():
             return {}
         points = finite_array(read_npy(path), str(path), (68, 2))
-        return landmark_arrays(points, camera, found=points.any(axis=1))
+        return landmark_arrays(points, camera, found=np.any(points != 0.0, axis=1))
 
     def geometry(self, frame: Frame) -> dict[str, np.ndarray]:
         return {"model_to_world": self.model_to_world(self._head(frame.index))}

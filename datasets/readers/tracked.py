@@ -216,9 +216,9 @@ def landmark_arrays(
         camera: that sees them.
         found: which of them the detector found; None for all.
     """
-    inside = ((points >= 0.0) & (points <= [camera.width, camera.height])).all(axis=1)
+    inside = np.all((points >= 0.0) & (points <= [camera.width, camera.height]), axis=1)
     return {
         "cameras": np.array([camera.name]),
         "points": points[None].astype(np.float32),
-        "visible": (inside if found is None else inside & found)[None],
+        "visible": np.logical_and(inside, True if found is None else found)[None],
     }

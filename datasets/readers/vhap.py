@@ -10,7 +10,7 @@ vhap/data/nerf_dataset.py)::
         fg_masks/{timestep:05d}_{camera:02d}.png
         flame_param/{timestep:05d}.npz
 
-``transform_matrix`` is camera-to-world in OpenGL axes. Cameras stand still and FLAME moves, with its mean at the origin.
+``transform_matrix`` is camera-to-world in OpenGL axes. Cameras stand still; FLAME moves about the origin.
 """
 
 import collections
@@ -154,7 +154,7 @@ def _flame_parameters(path: Path) -> dict[str, np.ndarray]:
     if missing:
         raise VrmmError(f"{path} lacks the array {missing[0]!r}; is the download complete?")
     named = {ours: finite_array(arrays[name], f"{path}: {name}", (None,), (1, None)) for name, ours in NAMES.items()}
-    parameters = {name: array.reshape(-1) for name, array in named.items()}
+    parameters: dict[str, np.ndarray] = {name: array.reshape(-1) for name, array in named.items()}
     if "static_offset" in arrays:
         offset = finite_array(arrays["static_offset"], f"{path}: static_offset", (1, None, 3), (None, 3))
         parameters["static_offset"] = offset.reshape(-1, 3).astype(np.float32)
