@@ -134,10 +134,17 @@ class Light:
     Attributes:
         positions: [L, 3] metres, world frame. Far lamps (environment maps) are put at a large radius.
         irradiance: [L, 3] linear RGB at the world origin on a surface that faces the lamp, never negative.
+        known: False where nobody measured how the frame was lit. It has no lamps then, and is no dark frame.
     """
 
     positions: Float[np.ndarray, "L 3"]
     irradiance: Float[np.ndarray, "L 3"]
+    known: bool = True
+
+    @staticmethod
+    def unknown() -> "Light":
+        """Of pictures that were taken wherever the camera was: phone videos, photos, films."""
+        return Light(positions=np.zeros((0, 3)), irradiance=np.zeros((0, 3)), known=False)
 
     @property
     def directions(self) -> Float[np.ndarray, "L 3"]:
@@ -148,6 +155,7 @@ class Light:
         return Light(
             positions=np.concatenate([self.positions, other.positions]),
             irradiance=np.concatenate([self.irradiance, other.irradiance]),
+            known=self.known and other.known,
         )
 
     def scaled(self, factor: float) -> "Light":

@@ -60,6 +60,7 @@ class ShardSet:
         subject: [N] number in ``info.subjects``.
         held_out: [N] the frame's own split (that of its subject is in ``info.subject_splits``).
         lamps: the largest number of lamps in one frame.
+        lit: [N] some frame of the sample's shard says how it is lit; False for captures of unknown light.
         shard: [N] number of the shard that holds the sample.
         layout: [N] number of the sample's list of members.
         images: per layout, the member of each camera that has an image, for example ``{"front": "front.rgb.png"}``.
@@ -74,6 +75,7 @@ class ShardSet:
         self.held_out = _join([shard.held_out for shard in shards]).astype(bool)
         self._names = [shard.name for shard in shards]
         self.shard = np.repeat(np.arange(len(shards)), self.samples_per_shard)
+        self.lit = np.array([shard.lamps > 0 for shard in shards], bool)[self.shard]
         # Fixed-width bytes are several times smaller than a list of strings, and sort in C.
         self._keys = np.array([key.encode() for shard in shards for key in shard.keys], np.bytes_)
         self._by_key = np.argsort(self._keys, kind="stable")

@@ -19,6 +19,7 @@ READERS = {
     "video": "datasets.readers.video:VideoReader",
     "imavatar": "datasets.readers.imavatar:IMavatarReader",
     "insta": "datasets.readers.insta:InstaReader",
+    "vhap": "datasets.readers.vhap:VhapReader",
     "nerface": "datasets.readers.nerface:NerFaceReader",
     "mononphm": "datasets.readers.mononphm:MonoNPHMReader",
 }
