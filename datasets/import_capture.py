@@ -78,9 +78,9 @@ def import_captures(
     """
     out, source = Path(out), Path(request.source)
     places = find_captures(request.format, source, request.subjects)
-    _check_known("subject", request.held_out_subjects, places, source)
     parts = [_Part(request=request, place=place) for place in places.values()]
-    counts = [_count(part) for part in parts]  # everything is opened before anything is written
+    counts, people = zip(*[_survey(part) for part in parts], strict=True)  # before anything is written
+    _check_known("subject", request.held_out_subjects, [name for names in people for name in names], source)
     alone = list(places.values()) == [source]
     folders = [out if alone else out / subject for subject in places]
     count, done, manifests = usable_cores() if processes is None else processes, 0, {}
@@ -197,14 +197,16 @@ def _members_in_worker(frame: Frame) -> dict[str, bytes]:
     return _capture.members(frame)
 
 
-def _count(part: _Part) -> int:
-    frames = len(part.open().frames())
+def _survey(part: _Part) -> tuple[int, tuple[str, ...]]:
+    """How many frames a capture has, and its people."""
+    capture = part.open()
+    frames = len(capture.frames())
     if not frames:
         raise VrmmError(f"no frame of {part.place} is left to import; choose others with --frames")
-    return frames
+    return frames, capture.info.subjects
 
 
-def _check_known(what: str, wanted: Sequence[str], known: Sequence[str] | dict[str, Path], source: Path) -> None:
+def _check_known(what: str, wanted: Sequence[str], known: Sequence[str], source: Path) -> None:
     for name in wanted:
         if name not in known:
             raise VrmmError(f"{source} has no {what} {name} to hold out; it has {', '.join(known)}")

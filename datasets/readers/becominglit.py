@@ -23,8 +23,9 @@ from datasets.capture import CaptureInfo, Frame, ImageEncoding
 from datasets.errors import VrmmError
 from datasets.images import declared_size
 from datasets.readers.fields import Fields
-from datasets.readers.folders import extension_of, numbered_files, read_bytes
+from datasets.readers.folders import extension_of, numbered_files
 from datasets.readers.names import by_subject, key_name, subfolders
+from datasets.readers.paths import read_bytes
 from datasets.readers.patterns import FULL_ON, LampPatterns, nearest, patterns_of_frames
 from datasets.readers.pictures import mask_member, picture_member
 from datasets.readers.reader import CaptureReader, Selection

@@ -3,8 +3,6 @@
 import re
 from pathlib import Path
 
-from datasets.errors import VrmmError
-
 PICTURES = ("avif", "png", "jpg", "jpeg")
 
 
@@ -27,14 +25,6 @@ def numbered_files(folder: Path, stem: str, extensions: tuple[str, ...] = PICTUR
         if number not in found or _rank(path, extensions) < _rank(found[number], extensions):
             found[number] = path
     return found
-
-
-def read_bytes(path: Path) -> bytes:
-    """Raises VrmmError where the file is missing or cannot be read."""
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise VrmmError(f"cannot read {path}: {error.strerror}; is the download complete?") from error
 
 
 def extension_of(path: Path) -> str:

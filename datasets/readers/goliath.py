@@ -14,39 +14,35 @@ Layout and meaning after the data set's own loader (facebookresearch/goliath, ca
 
 import dataclasses
 import functools
-import io
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
-import numpy as np
-from jaxtyping import Float
-
 from datasets.capture import CaptureInfo, Frame, ImageEncoding, Pose
 from datasets.errors import VrmmError
-from datasets.images import declared_size
-from datasets.readers.archive import Archive
-from datasets.readers.fields import Fields, finite_array, frame_number, read_table
-from datasets.readers.names import by_subject, key_name, subfolders
-from datasets.readers.patterns import FULL_ON, LampPatterns, nearest, patterns_of_frames
-from datasets.readers.pictures import mask_member, picture_member
-from datasets.readers.reader import CaptureReader, Selection
-from datasets.readers.stage import RawCamera, Stage, StageOptions, find_stage
-
-CALIBRATION = "camera_calibration.json"
-SENSOR = 2668, 4096
-"""Width and height in pixels that the calibration is of; the published pictures are smaller."""
-
-_METRES = 0.001  # inferred: the stage is 2.4 m wide and its numbers are of that size in millimetres
-_FULL_DURATION = 5555.0
-_ENCODING = ImageEncoding(
-    transfer="linear", bits=8, black_level=(2 / 255, 1 / 255, 2 / 255), gain=(1.4, 1.1, 1.6), matted=False
+from datasets.readers.fields import frame_number, read_table
+from datasets.readers.meta import (
+    BLACK_LEVEL,
+    CALIBRATION,
+    METRES,
+    WHITE_BALANCE,
+    our_poses,
+    read_calibration,
+    rectified,
+    session_subject,
+    spread,
+    zipped_poses,
 )
+from datasets.readers.names import by_subject, subfolders
+from datasets.readers.patterns import FULL_ON, LampPatterns, nearest, patterns_of_frames
+from datasets.readers.reader import CaptureReader, Selection
+from datasets.readers.stage import Stage, StageOptions, find_stage
+from datasets.readers.zipped import ZippedPictures, picture_size, pictured_cameras
+
+_FULL_DURATION = 5555.0
+_ENCODING = ImageEncoding(transfer="linear", bits=8, black_level=BLACK_LEVEL, gain=WHITE_BALANCE, matted=False)
 _GREY = "41"  # cameras whose number begins so have no colour filter
-_FOLDER = re.compile(r"m--\d+--\d+--(?P<subject>[^-]+)--")
 _SEQUENCE = "head"
-_POSES_FOR_AXES = 100
 _SPLITS = {"train": "train", "test": "held_out"}
 
 
@@ -70,23 +66,20 @@ class GoliathReader(CaptureReader):
 
     def __init__(self, source: Path, selection: Selection, options: GoliathOptions) -> None:
         self._source, self._selection, self._options = Path(source), selection, options
-        pictured = sorted(path.stem.removeprefix("cam") for path in (self._source / "image").glob("cam*.zip"))
-        size = _picture_size(self._source, pictured)
-        calibrated = read_calibration(self._source / CALIBRATION, size)
-        if not options.undistort:
-            calibrated = [dataclasses.replace(camera, distortion=()) for camera in calibrated]
+        calibrated = read_calibration(self._source / CALIBRATION, picture_size(self._source))
+        calibrated = calibrated if options.undistort else rectified(calibrated)
+        pictured = pictured_cameras(self._source)
         names = [camera.name for camera in calibrated if camera.name in pictured and not camera.name.startswith(_GREY)]
         wanted = selection.of_cameras(names, str(self._source / "image"))
-        self._cameras = [camera for camera in calibrated if camera.name in wanted]
-        self._stage = find_stage(calibrated, _METRES, str(self._source / CALIBRATION), options.front_camera)
+        cameras = [camera for camera in calibrated if camera.name in wanted]
+        self._pictures = ZippedPictures(self._source, cameras, _ENCODING)
+        self._stage = find_stage(calibrated, METRES, str(self._source / CALIBRATION), options.front_camera)
         lights = self._source / "lights" / "light_pattern_metadata.json"
         self._patterns = LampPatterns(lights, "light_patterns", self._stage, full_duration=_FULL_DURATION)
-        self._pictures = {name: Archive(self._source / "image" / f"cam{name}.zip") for name in wanted}
-        self._parts = {name: Archive(self._source / "segmentation_parts" / f"cam{name}.zip") for name in wanted}
-        subject = _subject(self._source)
+        subject = session_subject(self._source)
         self._info = CaptureInfo(
             name=f"goliath-{subject}",
-            cameras=tuple(self._stage.camera(camera) for camera in self._cameras),
+            cameras=tuple(self._stage.camera(camera) for camera in cameras),
             subjects=(subject,),
             subject_splits={subject: "train"},
             light_positions=self._patterns.positions,
@@ -97,7 +90,7 @@ class GoliathReader(CaptureReader):
     @classmethod
     def captures_under(cls, source: Path) -> dict[str, Path]:
         places = [source] if _is_capture(source) else [path for path in subfolders(source) if _is_capture(path)]
-        return by_subject((_subject(place), place) for place in places)
+        return by_subject((session_subject(place), place) for place in places)
 
     @property
     def info(self) -> CaptureInfo:
@@ -112,29 +105,7 @@ class GoliathReader(CaptureReader):
         return self._frames
 
     def members(self, frame: Frame) -> dict[str, bytes]:
-        members: dict[str, bytes] = {}
-        for camera in self._cameras:
-            archive, name = self._pictures[camera.name], f"cam{camera.name}/{frame.index:06d}"
-            picture = archive.find(f"{name}.avif", f"{name}.png")
-            if picture is None:
-                continue
-            what = f"{archive.path}: {picture}"
-            extension = picture.rpartition(".")[2]
-            member, data = picture_member(archive.read(picture), extension, camera, _ENCODING, what)
-            members[member] = data
-            members |= self._mask(camera, f"{name}.png")
-        if not members:
-            raise VrmmError(
-                f"{self._source / 'image'} has no picture of frame {frame.index}; leave it out with --frames"
-            )
-        return members
-
-    def _mask(self, camera: RawCamera, name: str) -> dict[str, bytes]:
-        archive = self._parts[camera.name]
-        if not archive.path.is_file() or archive.find(name) is None:
-            return {}
-        member, data = mask_member(archive.read(name), camera, f"{archive.path}: {name}", background={0})
-        return {member: data}
+        return self._pictures.members(frame.index)
 
     @functools.cached_property
     def _frames(self) -> list[Frame]:
@@ -149,7 +120,9 @@ class GoliathReader(CaptureReader):
                     f"{lights} has no light pattern for frame {number}; leave such frames out with skip_unlit=true"
                 )
         full_on = [number for number in chosen if patterns[number] == FULL_ON]
-        poses = self._poses(list(splits))
+        telling = spread(sorted(splits))
+        theirs = zipped_poses(self._source / "head_pose" / "head_pose.zip", {*telling, *chosen})
+        poses = our_poses(self._stage, theirs, telling)
         return [self._frame(number, splits[number], patterns[number], full_on, poses.get(number)) for number in chosen]
 
     def _frame(self, number: int, split: str, pattern: int, full_on: list[int], pose: Pose | None) -> Frame:
@@ -177,70 +150,6 @@ class GoliathReader(CaptureReader):
             splits[frame_number(number, str(path))] = _SPLITS[split]
         return splits
 
-    def _poses(self, numbers: Sequence[int]) -> dict[int, Pose]:
-        """The head poses there are. The axes of the head are found from a hundred frames of the whole capture."""
-        path = self._source / "head_pose" / "head_pose.zip"
-        if not path.is_file():
-            return {}
-        archive = Archive(path)
-        raw = {number: _read_pose(archive, name) for number in numbers if (name := archive.find(f"{number:06d}.txt"))}
-        axes = self._stage.head_axes(list(raw.values())[:: max(1, len(raw) // _POSES_FOR_AXES)])
-        return {number: self._stage.pose(pose, axes) for number, pose in raw.items()}
-
-
-def read_calibration(path: Path, size: tuple[int, int]) -> list[RawCamera]:
-    """The cameras of a ``camera_calibration.json`` of this family, for pictures of ``size`` (width, height).
-
-    ``K`` and ``T`` are stored transposed; pixel centres have whole numbers, so that the first pixel begins at -0.5.
-
-    Raises:
-        VrmmError: a missing file or key, NaN, a camera that is listed twice, or pictures of another shape than the
-            sensor's.
-    """
-    scale = np.array([size[0] / SENSOR[0], size[1] / SENSOR[1], 1.0])
-    if abs(size[0] * SENSOR[1] - size[1] * SENSOR[0]) > max(SENSOR):
-        raise VrmmError(f"pictures are {size[0]}x{size[1]}, but {path} is calibrated for {SENSOR[0]}x{SENSOR[1]}")
-    cameras: dict[str, RawCamera] = {}
-    for entry in Fields.of_file(path, "the cameras' calibration")["KRT"].entries():
-        name = entry["cameraId"].text()
-        if key_name(name) in cameras:
-            raise VrmmError(f"{entry.origin}: camera {name} is listed twice")
-        intrinsics = entry["K"].array((3, 3)).T
-        intrinsics[:2, 2] += 0.5
-        cameras[key_name(name)] = RawCamera(
-            name=key_name(name),
-            world_to_camera=entry["T"].array((4, 4), (4, 3)).T[:3],
-            intrinsics=scale[:, None] * intrinsics,
-            width=size[0],
-            height=size[1],
-            distortion=tuple(entry["distortion"].array((None,)).tolist()) if "distortion" in entry else (),
-        )
-    return list(cameras.values())
-
-
-def _picture_size(source: Path, cameras: Sequence[str]) -> tuple[int, int]:
-    """Of the first picture of the first camera; every other one is held to it."""
-    for camera in cameras:
-        archive = Archive(source / "image" / f"cam{camera}.zip")
-        for name in archive.names():
-            extension = name.rpartition(".")[2]
-            if extension in ("avif", "png"):
-                return declared_size(archive.read(name), extension, f"{archive.path}: {name}")
-    raise VrmmError(f"{source / 'image'} has no pictures (cam….zip); is the download complete?")
-
-
-def _read_pose(archive: Archive, name: str) -> Float[np.ndarray, "3 4"]:
-    try:
-        values = np.loadtxt(io.StringIO(archive.read(name).decode()), np.float64, ndmin=2)
-    except ValueError as error:
-        raise VrmmError(f"{archive.path}: {name} is no matrix ({error})") from error
-    return finite_array(values, f"{archive.path}: {name}", (3, 4))
-
 
 def _is_capture(source: Path) -> bool:
     return (source / "lights").is_dir() and (source / "image").is_dir()
-
-
-def _subject(source: Path) -> str:
-    match = _FOLDER.match(source.resolve().name)
-    return match["subject"] if match else key_name(source.resolve().name)

@@ -83,9 +83,8 @@ class TrackedReader(CaptureReader):
             subjects=(subject,),
             subject_splits={subject: "train"},
             light_positions=np.zeros((0, 3)),
-            encoding=encoding,
+            encoding=dataclasses.replace(encoding, matted=False),
             licence=licence or self.LICENCE,
-            matted=False,
         )
 
     @property

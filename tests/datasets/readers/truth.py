@@ -68,23 +68,37 @@ def ring(names: Sequence[str], size: tuple[int, int], *, spread: float = 120.0, 
     return cameras
 
 
-def radiance(camera: Camera, number: int, brightest: float = 0.7) -> np.ndarray:
-    """[H, W, 3] linear: slopes and a dark rim, different for every camera and frame, smooth enough for any codec."""
-    y, x = np.meshgrid(
-        (np.arange(camera.height) + 0.5) / camera.height, (np.arange(camera.width) + 0.5) / camera.width, indexing="ij"
-    )
+def pixel_centres(camera: Camera) -> np.ndarray:
+    """[H, W, 2] x, y."""
+    return np.stack(np.meshgrid(np.arange(camera.width) + 0.5, np.arange(camera.height) + 0.5), axis=-1)
+
+
+def radiance(camera: Camera, number: int, at: np.ndarray | None = None) -> np.ndarray:
+    """[H, W, 3] linear, at pixels [H, W, 2]: different for every camera and frame, smooth enough for any codec."""
+    x, y = np.moveaxis((pixel_centres(camera) if at is None else at) / [camera.width, camera.height], -1, 0)
     phase = 0.3 * number + int.from_bytes(camera.name.encode()[-2:]) % 7
-    waves = [
-        0.5 + 0.4 * np.sin(2.0 * x + phase),
-        0.35 + 0.3 * np.cos(3.0 * y + phase),
-        0.3 + 0.25 * np.sin(2 * x + 2 * y),
-    ]
-    return (brightest * np.stack(waves, axis=-1)).astype(np.float32)
+    waves = [0.4 * np.sin(2.0 * x + phase), 0.3 * np.cos(3.0 * y + phase), 0.25 * np.sin(2.0 * x + 2.0 * y)]
+    return (0.7 * (np.stack(waves, axis=-1) + [0.5, 0.35, 0.3])).astype(np.float32)
 
 
-def mask(camera: Camera) -> np.ndarray:
-    """[H, W] 0 or 1: an ellipse that is not in the middle."""
-    y, x = np.meshgrid(np.arange(camera.height) / camera.height, np.arange(camera.width) / camera.width, indexing="ij")
+def behind_the_lens(camera: Camera, distortion: np.ndarray) -> np.ndarray:
+    """[H, W, 2] where a pinhole camera sees what the lens (k1, k2, p1, p2[, k3]) shows in the middle of each pixel."""
+    k1, k2, p1, p2, k3 = [*distortion, 0.0][:5]
+    focal, centre = np.diag(camera.intrinsics)[:2], camera.intrinsics[:2, 2]
+    bent = (pixel_centres(camera) - centre) / focal
+    straight = bent
+    for _ in range(30):
+        x, y = straight[..., 0], straight[..., 1]
+        square = x**2 + y**2
+        radial = 1 + k1 * square + k2 * square**2 + k3 * square**3
+        shift = [2 * p1 * x * y + p2 * (square + 2 * x**2), p1 * (square + 2 * y**2) + 2 * p2 * x * y]
+        straight = (bent - np.stack(shift, axis=-1)) / radial[..., None]
+    return straight * focal + centre
+
+
+def mask(camera: Camera, at: np.ndarray | None = None) -> np.ndarray:
+    """[H, W] 0 or 1, at pixels [H, W, 2]: an ellipse that is not in the middle."""
+    x, y = np.moveaxis((pixel_centres(camera) if at is None else at) / [camera.width, camera.height], -1, 0)
     return (((x - 0.55) / 0.3) ** 2 + ((y - 0.45) / 0.35) ** 2 < 1.0).astype(np.float32)
 
 
