@@ -5,13 +5,13 @@ import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from datasets.capture import Capture, CaptureInfo, Frame
 from datasets.errors import VrmmError
 from datasets.manifest import Manifest
-from datasets.readers.reader import Selection
+from datasets.readers.reader import CaptureReader, Selection
 from datasets.readers.registry import find_captures, open_reader
 from datasets.resized import ResizedCapture
 from datasets.shard_build import build_shards
@@ -61,7 +61,8 @@ def import_captures(
     A ``source`` that is one capture gives shards in ``out``; one that holds several gives a folder of ``out`` for
     each, because their cameras were calibrated apart (``vrmm shards merge`` makes one training set of them). The
     bytes depend on the source and the request alone, not on the number of processes or on interruptions: a second
-    call keeps finished shards. Memory: the members of as many frames as there are processes, and two.
+    call keeps finished shards. Memory: the members of as many frames as there are processes, and two; of three
+    frames where the pictures are in videos, of which each process then decodes some cameras.
 
     Args:
         request: what to import.
@@ -106,11 +107,27 @@ class _Part:
 
     def open(self) -> Capture:
         request = self.request
-        reader = open_reader(request.format, self.place, request.selection, request.overrides)
-        info = reader.info
-        _check_known("camera", request.held_out_cameras, [camera.name for camera in info.cameras], self.place)
-        capture: Capture = _Split(reader, request)
+        capture: Capture = _Split(self._reader(), request)
         return ResizedCapture(capture, request.height) if request.height else capture
+
+    def filmed(self) -> bool:
+        """As ``CaptureReader.filmed``."""
+        return self._reader().filmed
+
+    def shares(self, cameras: Sequence[str], count: int) -> "list[_Part]":
+        """The part as at most ``count`` of some of its cameras each."""
+        selections = [
+            dataclasses.replace(self.request.selection, cameras=tuple(cameras[first::count]))
+            for first in range(min(count, len(cameras)))
+        ]
+        return [
+            dataclasses.replace(self, request=dataclasses.replace(self.request, selection=selection))
+            for selection in selections
+        ]
+
+    def _reader(self) -> CaptureReader:
+        request = self.request
+        return open_reader(request.format, self.place, request.selection, request.overrides)
 
 
 class _Split(Capture):
@@ -137,12 +154,18 @@ class _Split(Capture):
 
 
 class _ReadAhead(Capture):
-    """A capture whose frames are read by a pool of processes before they are asked for, in order."""
+    """A capture whose frames are read by processes before they are asked for, in order.
 
-    def __init__(self, capture: Capture, pool: ProcessPoolExecutor, window: int) -> None:
-        self._capture, self._pool, self._window = capture, pool, window
+    Args:
+        capture: the whole of it.
+        pools: each reads some of the cameras of every frame.
+        window: frames that are read at once.
+    """
+
+    def __init__(self, capture: Capture, pools: Sequence[ProcessPoolExecutor], window: int) -> None:
+        self._capture, self._pools, self._window = capture, pools, window
         self._places = {frame.key: place for place, frame in enumerate(capture.frames())}
-        self._pending: dict[int, Future[dict[str, bytes]]] = {}
+        self._pending: dict[int, list[Future[dict[str, bytes]]]] = {}
 
     @property
     def info(self) -> CaptureInfo:
@@ -154,30 +177,41 @@ class _ReadAhead(Capture):
     def members(self, frame: Frame) -> dict[str, bytes]:
         frames, place = self._capture.frames(), self._places[frame.key]
         for passed in [number for number in self._pending if number < place]:
-            self._pending.pop(passed).cancel()
+            for future in self._pending.pop(passed):
+                future.cancel()
         for number in range(place, min(place + self._window, len(frames))):
             if number not in self._pending:
-                self._pending[number] = self._pool.submit(_members_in_worker, frames[number])
+                self._pending[number] = [pool.submit(_members_in_worker, frames[number]) for pool in self._pools]
         try:
-            return self._pending.pop(place).result()
+            parts = [future.result() for future in self._pending.pop(place)]
         except BrokenProcessPool as error:
             raise VrmmError(
                 "a reading process died (out of memory?); run the same command again to continue, with fewer "
                 "--processes if it happens again"
             ) from error
+        members = {name: data for part in parts for name, data in part.items()}
+        if not members:
+            raise VrmmError(f"no camera filmed frame {frame.key}; leave it out with --frames")
+        return members
 
 
 @contextmanager
 def _read_ahead(part: _Part, processes: int) -> Iterator[Capture]:
+    capture = part.open()
     if processes < 1:
-        yield part.open()
+        yield capture
         return
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(processes, mp_context=context, initializer=_open_in_worker, initargs=(part,))
-    try:
-        yield _ReadAhead(part.open(), pool, processes + _AHEAD)
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    shares, workers = [part], processes
+    if part.filmed():
+        shares, workers = part.shares([camera.name for camera in capture.info.cameras], processes), 1
+    with ExitStack() as stack:
+        pools = []
+        for share in shares:
+            pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_open_in_worker, initargs=(share,))
+            stack.callback(pool.shutdown, wait=True, cancel_futures=True)
+            pools.append(pool)
+        yield _ReadAhead(capture, pools, workers + _AHEAD)
 
 
 _capture: Capture | None = None  # of a worker process
@@ -200,7 +234,8 @@ def _members_in_worker(frame: Frame) -> dict[str, bytes]:
 def _survey(part: _Part) -> tuple[int, tuple[str, ...]]:
     """How many frames a capture has, and its people."""
     capture = part.open()
-    frames = len(capture.frames())
+    cameras, frames = [camera.name for camera in capture.info.cameras], len(capture.frames())
+    _check_known("camera", part.request.held_out_cameras, cameras, part.place)
     if not frames:
         raise VrmmError(f"no frame of {part.place} is left to import; choose others with --frames")
     return frames, capture.info.subjects

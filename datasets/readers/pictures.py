@@ -3,7 +3,7 @@
 from collections.abc import Collection
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 
 from datasets.capture import ImageEncoding
 from datasets.errors import VrmmError
@@ -58,6 +58,22 @@ def mask_member(
     stored = decode_stored_mask(data, what, extension)
     mask = coverage(stored) if background is None else (~np.isin(stored, list(background))).astype(np.float32)
     return f"{camera.name}.mask.png", encode_mask(fitted_mask(mask, camera, what))
+
+
+def jpeg_or_png(stored: UInt8[np.ndarray, "H W 3"], quality: int) -> tuple[str, bytes]:
+    """Extension and bytes of RGB values as a JPEG of that quality and full colour resolution, or as PNG for 0."""
+    import cv2
+
+    extension = "jpg" if quality else "png"
+    settings = [
+        *(cv2.IMWRITE_JPEG_QUALITY, quality),
+        *(cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444),
+    ]
+    fast = [cv2.IMWRITE_PNG_COMPRESSION, 1]
+    written, data = cv2.imencode(f".{extension}", stored[..., ::-1], settings if quality else fast)
+    if not written:
+        raise VrmmError(f"a picture of shape {stored.shape} could not be stored as {extension}")
+    return extension, data.tobytes()
 
 
 def fitted_mask(mask: Float[np.ndarray, "H W"], camera: RawCamera, what: str) -> Float[np.ndarray, "H2 W2"]:

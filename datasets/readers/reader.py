@@ -144,3 +144,12 @@ class CaptureReader(Capture):
         Looks at names of files, and no deeper than it must; empty where nothing is of this format. A source that is
         itself a capture gives itself alone.
         """
+
+    @property
+    def filmed(self) -> bool:
+        """Pictures are frames of a video of each camera, which is quick to read only one after the other.
+
+        Processes then share the cameras instead of the frames, and ``members`` gives nothing, instead of an error, for
+        a frame that none of its cameras filmed.
+        """
+        return False
