@@ -14,6 +14,7 @@ ARGS ?=
 VENV := $(CURDIR)/.venv
 IN_VENV := $(VENV)/bin/python
 STAMP := $(VENV)/.vrmm-installed
+GPU_STAMP := $(VENV)/.vrmm-gpu-installed
 # Only what runs after the set-up sees .venv first: the set-up itself must find the Python outside.
 RUN := PATH="$(VENV)/bin:$$PATH" "$(IN_VENV)"
 unexport VIRTUAL_ENV PYTHONHOME PYTHONPATH PIP_TARGET PIP_PREFIX PIP_USER
@@ -57,6 +58,13 @@ $(STAMP): pyproject.toml
 	@touch "$(STAMP)"
 	@echo "vrmm setup: done; vrmm is .venv/bin/vrmm, and make doctor checks this machine"
 
+# Triton is 300 MB that only GPUs and the tests of its kernels need.
+$(GPU_STAMP): $(STAMP)
+	@echo "vrmm setup: installing Triton, whose interpreter the tests run the GPU kernels in"
+	@"$(IN_VENV)" -m pip install --quiet --progress-bar off -e '.[gpu]' || \
+		{ echo "error: the installation of Triton failed; run the same command again to retry" >&2; exit 1; }
+	@touch "$(GPU_STAMP)"
+
 demo: setup ## The main job: capture, train, evaluate and fit; writes runs/demo/report.html
 	@$(RUN) -m tools.main demo --out "$(OUT)" $(HEAD_MODEL_OPTION)
 
@@ -66,7 +74,7 @@ demo-quick: setup ## The same in about two minutes, at a size that proves only t
 test: setup ## All checks: style, layers, types, unit and integration tests
 	@$(MAKE) --no-print-directory --keep-going lint types pytest # one run shows everything that fails
 
-pytest: setup ## Only the tests, for example make pytest ARGS='tests/prior -k light'
+pytest: setup $(GPU_STAMP) ## Only the tests, for example make pytest ARGS='tests/prior -k light'
 	@echo "vrmm test: running the tests"
 	@$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
@@ -81,7 +89,7 @@ format: setup ## Put the code into shape: import order, layout, and what ruff ca
 	@$(RUN) -m ruff check --fix .
 	@$(RUN) -m ruff format .
 
-types: setup ## Types (pyright, on the packages)
+types: setup $(GPU_STAMP) ## Types (pyright, on the packages)
 	@echo "vrmm test: checking the types"
 	@$(RUN) -m pyright --pythonpath "$(IN_VENV)"
 

@@ -60,7 +60,8 @@ def find_hits(
     box, first, last = torch.empty(3, total, dtype=torch.int32, device=rays.device)
     if total:
         candidates_kernel[(tiles,)](rays, count, sphere, start, box, *numbers, WRITE=True, **options)
-        steps_kernel[(total,)](rays, count, pose, tile, box, first, last, step_size, RAYS=lanes, num_warps=1, **OPTIONS)
+        options = {**OPTIONS, "RAYS": lanes, "num_warps": 1}
+        steps_kernel[(total,)](rays, count, pose, tile, box, first, last, step_size, **options)
     met = first <= last
     kept = torch.nn.functional.pad(met.cumsum(0), (1, 0))
     return Hits(kept[start], tile[met], box[met], first[met], last[met])

@@ -228,6 +228,13 @@ def scatter(lowest, to_value, fx, fy, fz, inside, HEIGHT: tl.constexpr, WIDTH: t
 
 @triton.jit
 @no_type_check
+def to_axis(along, to_value, y, to_fade, exponent, EIGHT: tl.constexpr, SIZE: tl.constexpr):
+    """dL/dy along one axis, through the interpolation and through the fade."""
+    return 0.5 * (SIZE - 1) * tl.sum(along * to_value, 1) + to_fade * power_slope(y, exponent, EIGHT)
+
+
+@triton.jit
+@no_type_check
 def add_axis(grad_pose, AXIS: tl.constexpr, g, tg, x, y, z, dx, dy, dz):
     """Add the sums over a hit of g (x - center)^T and g along one local axis; x - center = (x, y, z) + t d."""
     row = grad_pose + 3 * AXIS
@@ -265,9 +272,7 @@ def backward_kernel(
 ):
     """One hit: a sample's gradient needs only the upstream gradient and where its ray saturated, so no order."""
     hit = tl.program_id(0)
-    tile = tl.load(hit_tile + hit)
-    box = tl.load(hit_box + hit)
-    begin = tl.load(hit_first + hit)
+    tile, box, begin = tl.load(hit_tile + hit), tl.load(hit_box + hit), tl.load(hit_first + hit)
     ray = tile.to(tl.int64) * RAYS + tl.arange(0, RAYS)
     channels = ray[:, None] * 4 + tl.arange(0, 4)[None, :]
     samples = tl.load(count + ray)
@@ -311,19 +316,15 @@ def backward_kernel(
         # A ray whose upstream gradient is NaN does not spoil a box that it misses.
         to_value = tl.where(inside[:, None], to_value, 0.0)
         to_fade = -fade_scale * to_a * a
-        to_y0 = (0.5 * (WIDTH - 1)) * tl.sum(along_x * to_value, 1)
-        to_y0 += to_fade * power_slope(y0, fade_exponent, EIGHT)
-        to_y1 = (0.5 * (HEIGHT - 1)) * tl.sum(along_y * to_value, 1)
-        to_y1 += to_fade * power_slope(y1, fade_exponent, EIGHT)
-        to_y2 = (0.5 * (DEPTH - 1)) * tl.sum(along_z * to_value, 1)
-        to_y2 += to_fade * power_slope(y2, fade_exponent, EIGHT)
+        to_y0 = to_axis(along_x, to_value, y0, to_fade, fade_exponent, EIGHT, WIDTH)
+        to_y1 = to_axis(along_y, to_value, y1, to_fade, fade_exponent, EIGHT, HEIGHT)
+        to_y2 = to_axis(along_z, to_value, y2, to_fade, fade_exponent, EIGHT, DEPTH)
         # From the first step of the hit, not from near, for the sake of rounding.
         since = (step - begin) * step_size
         g0, g1, g2 = g0 + to_y0, g1 + to_y1, g2 + to_y2
         tg0, tg1, tg2 = tg0 + since * to_y0, tg1 + since * to_y1, tg2 + since * to_y2
         scatter(grad_voxels + shift + offset, to_value, fx, fy, fz, inside, HEIGHT, WIDTH)
-    t = begin * step_size
-    x, y, z = ox + t * dx, oy + t * dy, oz + t * dz
+    x, y, z = ox + begin * step_size * dx, oy + begin * step_size * dy, oz + begin * step_size * dz
     sums = grad_pose + box.to(tl.int64) * 12
     add_axis(sums, 0, g0, tg0, x, y, z, dx, dy, dz)
     add_axis(sums, 1, g1, tg1, x, y, z, dx, dy, dz)

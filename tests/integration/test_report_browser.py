@@ -46,7 +46,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 def test_the_report_opens_whole(browser: Browser, page: Path) -> None:
     browser.open(page, width=1280, height=900)
     assert browser.run("return document.title") == "vrmm demo"
-    assert len(browser.run(PICTURES)) == 13
+    assert len(browser.run(PICTURES)) == 14
     assert min(browser.run(PICTURES)) > 0
     videos = browser.run(VIDEOS)
     assert [video[:2] for video in videos] == [[64, 32], [64, 32]]

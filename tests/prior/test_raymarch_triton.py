@@ -202,16 +202,15 @@ def test_a_damaged_upstream_gradient_spoils_only_what_its_ray_meets():
 
 @marches
 def test_memory_layout_does_not_matter():
-    scene = random_scene(5, **FEW, images=1)
+    scene = on_device(random_scene(5, **FEW, images=1))
     scattered = {
-        name: value.unsqueeze(-1).expand(*value.shape, 2)[..., 0] if isinstance(value, torch.Tensor) else value
+        name: torch.stack([value] * 2, -1)[..., 0] if isinstance(value, torch.Tensor) else value
         for name, value in scene.items()
     }
-    scattered["voxels"] = torch.stack([scene["voxels"]] * 2, -1)[..., 0]
     assert not scattered["voxels"].is_contiguous()
-    rgba = march(scene, backend="triton")
+    rgba = raymarch(**scene, backend="triton")
     assert rgba.any()
-    assert torch.equal(march(scattered, backend="triton"), rgba)
+    assert torch.equal(raymarch(**scattered, backend="triton"), rgba)
 
 
 @marches

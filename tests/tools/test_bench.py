@@ -53,3 +53,9 @@ def test_sweep_times_every_backend_and_compares_with_the_reference(monkeypatch):
         ]
     )
     assert list(table.columns[-1].cells) == ["50×", ""]
+
+
+def test_commands_are_called_as_the_documents_call_them():
+    outcome = CliRunner().invoke(app, ["train_step", "--help"])
+    assert outcome.exit_code == 0, outcome.output
+    assert "recipe" in outcome.output

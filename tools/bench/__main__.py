@@ -17,7 +17,7 @@ def benchmarks() -> None:
 
 
 for _command in COMMANDS:
-    app.command()(_command)
+    app.command(_command.__name__)(_command)
 
 if __name__ == "__main__":
     app()
