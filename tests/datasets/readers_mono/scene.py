@@ -24,7 +24,7 @@ _CAMERA_AXES = np.diag([1.0, -1.0, -1.0])  # of a head that looks at the camera,
 
 @dataclasses.dataclass(frozen=True)
 class Scene:
-    """T frames of a head that turns and shifts."""
+    """T frames of a head that turns and shifts, again and again, a little more to the side each time."""
 
     width: int = 96
     height: int = 80
@@ -37,8 +37,9 @@ class Scene:
 
     def head(self, frame: int) -> np.ndarray:
         """[3, 4] head to camera, OpenCV axes, metres."""
-        turn = Rotation.from_euler("yxz", [0.1 * (frame - 2), 0.05 * frame, -0.03 * frame]).as_matrix()
-        place = np.array([0.004 * (frame - 2), -0.003 * frame, 0.5 + 0.01 * frame])
+        again, step = divmod(frame, 5)
+        turn = Rotation.from_euler("yxz", [0.1 * (step - 2), 0.05 * step, -0.03 * step]).as_matrix()
+        place = np.array([0.004 * (step - 2) - 0.005 * again, -0.003 * step, 0.5 + 0.01 * step])
         return np.concatenate([_CAMERA_AXES @ turn, place[:, None]], axis=1)
 
     def in_camera(self, frame: int, points: np.ndarray = POINTS) -> np.ndarray:
