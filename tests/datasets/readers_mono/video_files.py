@@ -4,6 +4,7 @@ import struct
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -32,7 +33,7 @@ def write_video(
     path.parent.mkdir(parents=True, exist_ok=True)
     height, width = picture(0).shape[:2]
     with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=_RATE, options=options or {"crf": "1", "bf": "2", "g": "4"})
+        stream: Any = container.add_stream(codec, rate=_RATE, options=options or {"crf": "1", "bf": "2", "g": "4"})
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv444p"
         if named:
             context = stream.codec_context
