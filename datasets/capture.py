@@ -31,7 +31,8 @@ class ImageEncoding:
     """How stored pixel values become linear radiance.
 
     ``radiance = matrix @ (gain * linearise((stored / (2^bits - 1) - black_level)) * white)`` with ``linearise``
-    the inverse of ``transfer`` (``"linear"`` or ``"srgb"``), everything per channel in RGB order.
+    the inverse of ``transfer`` (``"linear"`` or ``"srgb"``), everything per channel in RGB order. Where ``matted`` is
+    False, what is behind the head is still in the picture, and ``radiance`` is then multiplied by the mask.
     """
 
     transfer: str = "linear"
@@ -40,9 +41,11 @@ class ImageEncoding:
     black_level: tuple[float, float, float] = (0.0, 0.0, 0.0)
     gain: tuple[float, float, float] = (1.0, 1.0, 1.0)
     matrix: tuple[tuple[float, ...], ...] = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
+    matted: bool = True
 
     def to_json(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+        value = dataclasses.asdict(self)
+        return {name: entry for name, entry in value.items() if name != "matted" or not entry}
 
     @staticmethod
     def from_json(value: dict[str, Any]) -> "ImageEncoding":
@@ -53,6 +56,7 @@ class ImageEncoding:
             black_level=tuple(value["black_level"]),
             gain=tuple(value["gain"]),
             matrix=tuple(tuple(row) for row in value["matrix"]),
+            matted=bool(value.get("matted", True)),
         )
 
 
@@ -66,7 +70,7 @@ class Camera:
         intrinsics: [3, 3] float64, pixels, first pixel centre at (0.5, 0.5).
         width, height: pixels.
         split: ``"train"`` or ``"held_out"``.
-        encoding: how its images become radiance where cameras differ; None is the capture's encoding.
+        encoding: how its stored images become radiance, where it is not as the capture's.
     """
 
     name: str
@@ -223,11 +227,9 @@ class CaptureInfo:
         subjects: names in a fixed order; index in it is the subject's number.
         subject_splits: subject → ``"train"`` or ``"held_out"`` (never trained on).
         light_positions: [L, 3] every lamp of the rig, metres, world frame (empty if unknown).
-        encoding: how stored images become radiance.
+        encoding: how stored images become radiance, unless a camera has its own.
         licence: one line.
         synthetic: the light stage's config where the truth can be rendered again, else None.
-        matted: what is stored with a mask shows the head on black, multiplied by the mask. False: the background is
-            still in the pictures, and reading them takes it out with the mask.
     """
 
     name: str
@@ -238,10 +240,9 @@ class CaptureInfo:
     encoding: ImageEncoding
     licence: str
     synthetic: dict[str, Any] | None = None
-    matted: bool = True
 
     def encoding_of(self, camera: Camera) -> ImageEncoding:
-        """How the images of a camera become radiance."""
+        """How the stored images of a camera become radiance."""
         return camera.encoding or self.encoding
 
     def camera(self, name: str) -> Camera:
@@ -261,7 +262,6 @@ class CaptureInfo:
             "light_positions": self.light_positions.tolist(),
             "encoding": self.encoding.to_json(),
             "synthetic": self.synthetic,
-            **({} if self.matted else {"matted": False}),
         }
 
     @staticmethod
@@ -280,7 +280,6 @@ class CaptureInfo:
                 light_positions=np.array(value["light_positions"], np.float64).reshape(-1, 3),
                 encoding=ImageEncoding.from_json(value["encoding"]),
                 synthetic=value.get("synthetic"),
-                matted=bool(value.get("matted", True)),
             )
         except KeyError as error:
             raise VrmmError(f"{origin} lacks the key {error}; it is not a capture description") from error

@@ -106,8 +106,9 @@ class ViewReader:
 
     def _radiance(self, stored: np.ndarray, stored_mask: np.ndarray, camera: Camera) -> tuple[np.ndarray, np.ndarray]:
         """Linear radiance [H, W, 3] on black, and coverage [H, W]."""
-        image, mask = linearise(stored, self._shards.info.encoding_of(camera)), coverage(stored_mask)
-        return (image if self._shards.info.matted else image * mask[..., None]), mask
+        encoding = self._shards.info.encoding_of(camera)
+        image, mask = linearise(stored, encoding), coverage(stored_mask)
+        return (image if encoding.matted else image * mask[..., None]), mask
 
     def _decoded(self, sample: int, member: str, camera: Camera, decode) -> np.ndarray:
         data = self._shards.read(sample, member)

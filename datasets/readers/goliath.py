@@ -40,7 +40,9 @@ SENSOR = 2668, 4096
 
 _METRES = 0.001  # inferred: the stage is 2.4 m wide and its numbers are of that size in millimetres
 _FULL_DURATION = 5555.0
-_ENCODING = ImageEncoding(transfer="linear", bits=8, black_level=(2 / 255, 1 / 255, 2 / 255), gain=(1.4, 1.1, 1.6))
+_ENCODING = ImageEncoding(
+    transfer="linear", bits=8, black_level=(2 / 255, 1 / 255, 2 / 255), gain=(1.4, 1.1, 1.6), matted=False
+)
 _GREY = "41"  # cameras whose number begins so have no colour filter
 _FOLDER = re.compile(r"m--\d+--\d+--(?P<subject>[^-]+)--")
 _SEQUENCE = "head"
@@ -90,7 +92,6 @@ class GoliathReader(CaptureReader):
             light_positions=self._patterns.positions,
             encoding=_ENCODING,
             licence=self.LICENCE,
-            matted=False,
         )
 
     @classmethod

@@ -73,7 +73,7 @@ def test_full_on_frames_splits_and_poses(files) -> None:
 def test_pictures_are_the_original_bytes_and_their_radiance_is_known(files) -> None:
     """Black level (2, 1, 2)/255, gains (1.4, 1.1, 1.6), and the background still behind the head."""
     reader = open_reader("goliath", files.folder)
-    assert not reader.info.matted
+    assert not reader.info.encoding.matted
     frame = reader.frames()[1]
     members = reader.members(frame)
     assert sorted(members) == sorted(f"{c.name}.{kind}" for c in files.cameras for kind in ("rgb.avif", "mask.png"))
