@@ -27,7 +27,7 @@ CAMERA = "camera"
 """Name of the only camera."""
 UNKNOWN = "unknown"
 """``Frame.light_pattern`` of unknown light."""
-SRGB = ImageEncoding(transfer="srgb", bits=8)
+SRGB = ImageEncoding(transfer="srgb", bits=8, matted=False)
 
 _PNG_END = b"IEND\xaeB`\x82"
 
@@ -87,7 +87,6 @@ class TrackedReader(CaptureReader):
             light_positions=np.zeros((0, 3)),
             encoding=encoding,
             licence=licence or self.LICENCE,
-            matted=False,
         )
 
     @property

@@ -85,7 +85,7 @@ def test_the_description(name: str, tmp_path: Path) -> None:
     assert info.licence
     assert "\n" not in info.licence
     assert info.light_positions.shape == (0, 3)
-    assert not info.matted
+    assert not info.encoding.matted
     for camera in info.cameras:
         rotation = camera.world_to_camera[:, :3]
         np.testing.assert_allclose(rotation @ rotation.T, np.eye(3), atol=1e-6)
