@@ -128,5 +128,5 @@ def _fits(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
 
 
 def _brief(value: Any) -> str:
-    text = repr(value)
+    text = " ".join(repr(value).split())  # arrays would take several lines
     return text if len(text) <= 40 else f"{text[:37]}..."

@@ -16,7 +16,7 @@ Every sequence was scaled so that the camera is 0.5 away, whatever that is in me
 import dataclasses
 import re
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
 import numpy as np
@@ -114,12 +114,12 @@ def _is_capture(folder: Path) -> bool:
 
 
 def _number(listed: Listed) -> int:
-    path = listed.entry["file_path"]
-    match = _NUMBER.search(path.text())
-    if match is None:
-        raise path.wrong("a name that ends with the frame's number, without extension,")
     if "expression" not in listed.entry:
         raise VrmmError(f"{listed.entry.origin} has no inline expression, so it is not NerFace's; try insta or vhap")
+    path = listed.entry["file_path"]
+    match = _NUMBER.search(PurePosixPath(path.text()).stem)
+    if match is None:
+        raise path.wrong("a name that ends with the frame's number")
     return int(match[0])
 
 

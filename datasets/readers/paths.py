@@ -14,7 +14,7 @@ def inside(folder: Path, name: str, origin: str) -> Path:
         VrmmError: an absolute name or one with ``..`` in it; ``origin`` says where it stands.
     """
     parts = PurePosixPath(name).parts
-    if not parts or parts[0] == "/" or ".." in parts or "\\" in name or ":" in parts[0] or "\0" in name:
+    if not parts or name.startswith("/") or ".." in parts or "\\" in name or ":" in parts[0] or "\0" in name:
         raise VrmmError(f"{origin} is {name!r}, which leads out of {folder}; nothing outside of it is read")
     return folder.joinpath(*parts)
 

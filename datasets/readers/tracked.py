@@ -27,7 +27,9 @@ CAMERA = "camera"
 """Name of the only camera."""
 UNKNOWN = "unknown"
 """``Frame.light_pattern`` of unknown light."""
-SRGB = ImageEncoding(transfer="srgb", bits=8)
+SRGB = ImageEncoding(transfer="srgb", bits=8, matted=False)
+
+_PNG_END = b"IEND\xaeB`\x82"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -100,6 +102,7 @@ class TrackedReader(CaptureReader):
         for camera in self._cameras:
             picture = self.picture(frame, camera)
             name, data = picture_member(picture.data, picture.extension, camera, self._info.encoding, picture.what)
+            _check_whole(picture)
             members[name] = data
             mask = self.mask(frame, camera, picture)
             if mask is not None:
@@ -200,9 +203,15 @@ def alpha(picture: Picture) -> Float[np.ndarray, "H W"] | None:
     import cv2
 
     stored = cv2.imdecode(np.frombuffer(picture.data, np.uint8), cv2.IMREAD_UNCHANGED)
-    if stored is None or stored.ndim != 3 or stored.shape[2] != 4:
+    if stored is None or stored.ndim != 3 or stored.shape[2] != 4:  # grey with alpha comes out as four channels, too
         raise VrmmError(f"{picture.what} cannot be decoded; copy it again from the source")
     return coverage(stored[..., 3])
+
+
+def _check_whole(picture: Picture) -> None:
+    """Raises VrmmError for a PNG file that breaks off: its bytes are kept, and decoded only when somebody trains."""
+    if picture.extension == "png" and _PNG_END not in picture.data[-64:]:
+        raise VrmmError(f"{picture.what} breaks off after {len(picture.data)} bytes; copy it again from the source")
 
 
 def landmark_arrays(

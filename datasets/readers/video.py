@@ -19,7 +19,7 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Float
 
-from datasets.capture import Frame, ImageEncoding
+from datasets.capture import Frame
 from datasets.errors import VrmmError
 from datasets.images import coverage, decode_stored_mask
 from datasets.readers.arrays import read_npz
@@ -29,7 +29,7 @@ from datasets.readers.names import by_subject, key_name, subfolders
 from datasets.readers.opengl import pinhole
 from datasets.readers.reader import Selection
 from datasets.readers.stage import RawCamera
-from datasets.readers.tracked import Picture, TrackedReader, alpha, fixed_camera, landmark_arrays, stage_of_camera
+from datasets.readers.tracked import SRGB, Picture, TrackedReader, alpha, fixed_camera, landmark_arrays, stage_of_camera
 
 LANDMARKS = ".lmk.npz"
 
@@ -85,7 +85,7 @@ class VideoReader(TrackedReader):
             cameras=[fixed_camera(lens, size)],
             stage=stage_of_camera(np.array([[0.0, 0.0, distance]])),
             subject=key_name(source.name if source.is_dir() else source.stem),
-            encoding=ImageEncoding(transfer="srgb", bits=_bits(self._clip)),
+            encoding=dataclasses.replace(SRGB, bits=_bits(self._clip)),
             licence=options.licence,
         )
 

@@ -68,15 +68,23 @@ class VideoFile:
         Raises:
             VrmmError: damage, or a size that changes on the way.
         """
-        with _clear(self._path):
-            if self._decoder is None or not self._decoder.is_near(number):
-                self.close()
+        pixels = None
+        if self._decoder is not None and self._decoder.is_near(number):
+            with contextlib.suppress(VrmmError):  # damage on the way there is none of this frame's
+                pixels = self._read(self._decoder, number)
+        if pixels is None:
+            self.close()
+            with _clear(self._path, f"frame {number} of "):
                 self._decoder = _Decoder(self._path, self.times, number)
-            frame = self._decoder.read(number)
-            pixels = np.rot90(self._decoder.rgb(frame), _quarter_turns(frame, self._path))
+            pixels = self._read(self._decoder, number)
         if (pixels.shape[1], pixels.shape[0]) != self.size:
             raise VrmmError(f"{self._path}: frame {number} is of another size than the first; cut the video there")
         return np.ascontiguousarray(pixels)
+
+    def _read(self, decoder: "_Decoder", number: int) -> UInt8[np.ndarray, "H W 3"]:
+        with _clear(self._path, f"frame {number} of "):
+            frame = decoder.read(number)
+            return np.rot90(decoder.rgb(frame), _quarter_turns(frame, self._path))
 
     def close(self) -> None:
         """Give back the decoder and the file."""
@@ -107,7 +115,7 @@ class _Decoder:
                     break
                 self._next = number + 1
                 return frame
-        raise VrmmError(f"{self._path}: frame {number} cannot be decoded; is the file whole?")
+        raise VrmmError(f"frame {number} of {self._path} cannot be decoded; is the file whole?")
 
     def rgb(self, frame: Any) -> UInt8[np.ndarray, "H W 3"]:
         if self._graph is None:
@@ -130,18 +138,19 @@ def _stream(container: Any, path: Path) -> Any:
         raise VrmmError(f"{path} has no video track")
     stream = container.streams.video[0]
     stream.codec_context.thread_count = 1  # several processes read at once already
+    stream.codec_context.options = {"err_detect": "explode"}  # or damage would show in all frames that refer to it
     return stream
 
 
 @contextlib.contextmanager
-def _clear(path: Path) -> Iterator[None]:
+def _clear(path: Path, part: str = "") -> Iterator[None]:
     """PyAV's errors as one that names the file."""
     import av
 
     try:
         yield
     except av.FFmpegError as error:
-        raise VrmmError(f"{path} cannot be read as a video ({error.strerror}); is it whole?") from error
+        raise VrmmError(f"{part}{path} cannot be read as a video ({error.strerror}); is it whole?") from error
 
 
 def _check_range(frame: Any, path: Path) -> None:
