@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets.capture import Camera
+from datasets.capture import Camera, Light
 from tests.datasets.readers import truth
 
 SIZE = 66, 96
@@ -23,6 +23,13 @@ class BecomingLitFiles:
     lamps: np.ndarray  # metres, our world
     world: truth.World
 
+    def light(self, number: int) -> Light:
+        """Our world; groups burn 1/0.66 as strong as they say."""
+        pattern = {n: p for frames in SEQUENCES.values() for n, p in frames.items()}[number]
+        lamps, durations = zip(*PATTERNS[pattern], strict=True)
+        strength = np.array(durations)[:, None] / 3000.0 / (1.0 if pattern == 0 else 0.66)
+        return Light(positions=self.lamps[list(lamps)], irradiance=np.repeat(strength, 3, axis=1))
+
 
 def matrix(camera: Camera) -> np.ndarray:
     """A colour correction for each camera; not symmetric, so that a transposed one shows."""
@@ -34,23 +41,27 @@ def stored(camera: Camera, linear: np.ndarray) -> np.ndarray:
     return truth.to_bytes(truth.srgb(linear @ np.linalg.inv(matrix(camera)).T))
 
 
-def write(root: Path, *, kind: str = "avif") -> BecomingLitFiles:
-    cameras = [  # one lens for all
-        dataclasses.replace(camera, intrinsics=first.intrinsics, world_to_camera=_aimed(camera, first))
-        for ring in [truth.ring(IDS, SIZE, spread=90.0)]
-        for first in ring[:1]
-        for camera in ring
-    ]
+def described(root: Path, *, scale: int = 1) -> BecomingLitFiles:
+    """The truth; nothing is written. Pictures are ``scale`` times as wide as ``SIZE``."""
+    ring = truth.ring(IDS, (scale * SIZE[0], scale * SIZE[1]), spread=90.0)
+    cameras = [truth.with_lens(camera, ring[0].intrinsics) for camera in ring]  # one lens for all
     lamps = np.random.default_rng(5).normal(size=(3, 3)) + [0.0, 0.0, 1.0]
-    files = BecomingLitFiles(root / "1001", cameras, lamps, truth.Z_UP)
+    return BecomingLitFiles(root / "1001", cameras, lamps, truth.Z_UP)
+
+
+def write(
+    root: Path, *, kind: str = "avif", scale: int = 1, shown: truth.Shown = truth.WAVES
+) -> BecomingLitFiles:
+    files = described(root, scale=scale)
+    cameras = files.cameras
     _write_calibration(files)
     for sequence, frames in SEQUENCES.items():
         folder = files.folder / "sequences" / sequence
         for camera in cameras:
-            _write_pictures(folder, camera, frames, kind)
+            _write_pictures(folder, camera, frames, kind, shown)
         write_json(folder / "light_pattern_per_frame.json", [[n, pattern] for n, pattern in frames.items()])
     for other in ("CALIBRATION", "BACKGROUND"):  # no person in these
-        _write_pictures(files.folder / "sequences" / other, cameras[0], {0: 0}, "png")
+        _write_pictures(files.folder / "sequences" / other, cameras[0], {0: 0}, "png", truth.WAVES)
     return files
 
 
@@ -59,20 +70,14 @@ def write_json(path: Path, value: object) -> None:
     path.write_text(json.dumps(value))
 
 
-def _aimed(camera: Camera, lens: Camera) -> np.ndarray:
-    """The middle of the picture sees the origin with the shared lens."""
-    middle = np.linalg.solve(lens.intrinsics, [camera.width / 2, camera.height / 2, 1.0]) * 1.1
-    return np.concatenate([camera.world_to_camera[:, :3], middle[:, None]], axis=1)
-
-
-def _write_pictures(folder: Path, camera: Camera, frames: dict[int, int], kind: str) -> None:
+def _write_pictures(folder: Path, camera: Camera, frames: dict[int, int], kind: str, shown: truth.Shown) -> None:
     pictures, alphas = (folder / name / f"cam_{camera.name}" for name in ("images", "alpha_birefnet"))
     pictures.mkdir(parents=True)
     alphas.mkdir(parents=True)
     for number in frames:
-        data = truth.picture_bytes(stored(camera, truth.radiance(camera, number)), kind)
+        data = truth.picture_bytes(stored(camera, shown.radiance(camera, number)), kind)
         (pictures / f"frame_{number:06d}.{kind}").write_bytes(data)
-        mask = truth.picture_bytes(truth.to_bytes(truth.mask(camera)), "jpg")
+        mask = truth.picture_bytes(truth.to_bytes(shown.mask(camera, number)), "jpg")
         (alphas / f"frame_{number:06d}.jpg").write_bytes(mask)
 
 

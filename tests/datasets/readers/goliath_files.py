@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from datasets.capture import Camera
+from datasets.capture import Camera, Light, Pose
 from tests.datasets.readers import truth
 
 SIZE = 83, 128  # of 2668x4096
@@ -25,21 +25,41 @@ class GoliathFiles:
     lamps: np.ndarray  # metres, our world
     world: truth.World
 
+    def light(self, number: int) -> Light:
+        """Our world; a lamp that burns for the whole exposure has an irradiance of 1."""
+        lamps, durations = zip(*PATTERNS[FRAMES[number]], strict=True)
+        return Light(
+            positions=self.lamps[list(lamps)], irradiance=np.repeat(np.array(durations)[:, None] / 5555.0, 3, axis=1)
+        )
+
+    def pose(self, number: int) -> Pose:
+        rotation, translation = self.head_pose(number)
+        return Pose(rotation=rotation, translation=translation)
+
     def head_pose(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         """Rotation and translation (metres) in our world; the mean rotation over the frames is none."""
         place = list(FRAMES).index(number) - 2
         return Rotation.from_rotvec([0.0, 0.1 * place, 0.0]).as_matrix(), np.array([0.001 * place, 0.02, -0.01])
 
 
-def write(root: Path, *, kind: str = "avif", subject: str = "ABC123") -> GoliathFiles:
+def described(root: Path, *, subject: str = "ABC123", scale: int = 1) -> GoliathFiles:
+    """The truth; nothing is written. Pictures are ``scale`` times as wide as ``SIZE``."""
     folder = root / f"m--20230306--0707--{subject}--pilot--ProjectGoliath--Head"
-    cameras = truth.ring(["400002", "400013", "401031", "400281"], SIZE)
+    cameras = truth.ring(["400002", "400013", "401031", "400281"], (scale * SIZE[0], scale * SIZE[1]))
     lamps = np.random.default_rng(3).normal(size=(4, 3))
-    files = GoliathFiles(folder, cameras, 1.2 * lamps / np.linalg.norm(lamps, axis=1)[:, None], truth.MILLIMETRES)
+    return GoliathFiles(folder, cameras, 1.2 * lamps / np.linalg.norm(lamps, axis=1)[:, None], truth.MILLIMETRES)
+
+
+def write(
+    root: Path, *, kind: str = "avif", subject: str = "ABC123", scale: int = 1, shown: truth.Shown = truth.WAVES
+) -> GoliathFiles:
+    files = described(root, subject=subject, scale=scale)
+    folder = files.folder
     _write_tables(files)
-    for camera in cameras:
-        pictures = {number: stored(truth.radiance(camera, number)) for number in FRAMES}
-        write_camera(folder, camera, pictures, kind)
+    for camera in files.cameras:
+        pictures = {number: stored(shown.radiance(camera, number)) for number in FRAMES}
+        masks = {number: shown.mask(camera, number) for number in FRAMES}
+        write_camera(folder, camera, pictures, kind, masks)
     poses = {f"{n:06d}.txt": _rows(files.world.head_to_world(*files.head_pose(n), HEAD_AXES)) for n in FRAMES}
     truth.write_zip(folder / "head_pose" / "head_pose.zip", poses)
     return files
@@ -49,20 +69,29 @@ def stored(linear: np.ndarray) -> np.ndarray:
     return truth.to_bytes(linear / GAIN + BLACK)
 
 
-def write_camera(folder: Path, camera: Camera, pictures: dict[int, np.ndarray], kind: str = "avif") -> None:
+def write_camera(
+    folder: Path,
+    camera: Camera,
+    pictures: dict[int, np.ndarray],
+    kind: str = "avif",
+    masks: dict[int, np.ndarray] | None = None,
+) -> None:
+    """Parts are 3 and 7 by turns where the mask is at least a half, 0 elsewhere."""
     name = f"cam{camera.name}"
     members = {f"{name}/{number:06d}.{kind}": truth.picture_bytes(data, kind) for number, data in pictures.items()}
     truth.write_zip(folder / "image" / f"{name}.zip", members)
-    parts = (truth.mask(camera) * 3.0).astype(np.uint8)  # part number 3
-    parts[truth.mask(camera).astype(bool) & (np.arange(parts.shape[1]) % 2 == 0)] = 7
-    members = {f"{name}/{number:06d}.png": truth.picture_bytes(parts, "png") for number in pictures}
+    members = {}
+    for number in pictures:
+        inside = (truth.mask(camera) if masks is None else masks[number]) >= 0.5
+        parts = np.where(inside, np.where(np.arange(inside.shape[1]) % 2 == 0, 7, 3), 0).astype(np.uint8)
+        members[f"{name}/{number:06d}.png"] = truth.picture_bytes(parts, "png")
     truth.write_zip(folder / "segmentation_parts" / f"{name}.zip", members)
 
 
 def calibration(files: GoliathFiles) -> list[dict]:
     entries = []
     for camera in files.cameras:
-        intrinsics = np.diag([2668 / SIZE[0], 4096 / SIZE[1], 1.0]) @ camera.intrinsics
+        intrinsics = np.diag([2668 / camera.width, 4096 / camera.height, 1.0]) @ camera.intrinsics
         intrinsics[:2, 2] -= 0.5
         world_to_camera = np.concatenate([files.world.world_to_camera(camera), [[0.0, 0.0, 0.0, 1.0]]])
         entries.append({"cameraId": camera.name, "K": intrinsics.T.tolist(), "T": world_to_camera.T.tolist()})

@@ -25,14 +25,20 @@ def lens(camera: Camera) -> np.ndarray:
     return DISTORTION.get(camera.name, np.zeros(5))
 
 
-def stored(camera: Camera, number: int) -> np.ndarray:
+def stored(camera: Camera, number: int, shown: truth.Shown = truth.WAVES) -> np.ndarray:
     seen = truth.behind_the_lens(camera, lens(camera)) if lens(camera).any() else None
-    return truth.to_bytes(truth.srgb(truth.radiance(camera, number, seen)))
+    return truth.to_bytes(truth.srgb(shown.radiance(camera, number, seen)))
 
 
-def write(root: Path) -> MultifaceFiles:
-    folder = root / "m--20180227--0000--6795937--GHS"
-    files = MultifaceFiles(folder, truth.ring(["400002", "400013", "400070"], SIZE), truth.MILLIMETRES)
+def described(root: Path, *, scale: int = 1) -> MultifaceFiles:
+    """The truth; nothing is written. Pictures are ``scale`` times as wide as ``SIZE``."""
+    cameras = truth.ring(["400002", "400013", "400070"], (scale * SIZE[0], scale * SIZE[1]))
+    return MultifaceFiles(root / "m--20180227--0000--6795937--GHS", cameras, truth.MILLIMETRES)
+
+
+def write(root: Path, *, scale: int = 1, shown: truth.Shown = truth.WAVES) -> MultifaceFiles:
+    files = described(root, scale=scale)
+    folder = files.folder
     folder.mkdir(parents=True)
     absent = dataclasses.replace(files.cameras[1], name="400999")
     (folder / "KRT").write_text("".join(_block(files, camera) for camera in [*files.cameras, absent]))
@@ -48,13 +54,13 @@ def write(root: Path) -> MultifaceFiles:
             place = folder / "images" / name / camera.name
             place.mkdir(parents=True)
             for number in numbers:
-                data = truth.picture_bytes(stored(camera, number), "png")
+                data = truth.picture_bytes(stored(camera, number, shown), "png")
                 (place / f"{number:06d}.png").write_bytes(data)
     return files
 
 
 def _block(files: MultifaceFiles, camera: Camera) -> str:
-    intrinsics = np.diag([1334 / SIZE[0], 2048 / SIZE[1], 1.0]) @ camera.intrinsics
+    intrinsics = np.diag([1334 / camera.width, 2048 / camera.height, 1.0]) @ camera.intrinsics
     intrinsics[:2, 2] -= 0.5
     rows = [*intrinsics, lens(camera), *files.world.world_to_camera(camera)]
     return "\n".join([camera.name, *(" ".join(repr(float(v)) for v in row) for row in rows)]) + "\n\n"

@@ -5,6 +5,7 @@ import io
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -68,6 +69,13 @@ def ring(names: Sequence[str], size: tuple[int, int], *, spread: float = 120.0, 
     return cameras
 
 
+def with_lens(camera: Camera, intrinsics: np.ndarray, *, distance: float = 1.1) -> Camera:
+    """A camera of a ring with another lens; the middle of its picture still sees the origin."""
+    middle = np.linalg.solve(intrinsics, [camera.width / 2, camera.height / 2, 1.0]) * distance
+    world_to_camera = np.concatenate([camera.world_to_camera[:, :3], middle[:, None]], axis=1)
+    return dataclasses.replace(camera, intrinsics=intrinsics, world_to_camera=world_to_camera)
+
+
 def pixel_centres(camera: Camera) -> np.ndarray:
     """[H, W, 2] x, y."""
     return np.stack(np.meshgrid(np.arange(camera.width) + 0.5, np.arange(camera.height) + 0.5), axis=-1)
@@ -100,6 +108,31 @@ def mask(camera: Camera, at: np.ndarray | None = None) -> np.ndarray:
     """[H, W] 0 or 1, at pixels [H, W, 2]: an ellipse that is not in the middle."""
     x, y = np.moveaxis((pixel_centres(camera) if at is None else at) / [camera.width, camera.height], -1, 0)
     return (((x - 0.55) / 0.3) ** 2 + ((y - 0.45) / 0.35) ** 2 < 1.0).astype(np.float32)
+
+
+class Shown(Protocol):
+    """What the cameras of a fixture see: of every frame and camera, at pixels [H, W, 2] or in the middle of each."""
+
+    def radiance(self, camera: Camera, number: int, at: np.ndarray | None = None) -> np.ndarray:
+        """[H, W, 3] linear, with the background."""
+        ...
+
+    def mask(self, camera: Camera, number: int, at: np.ndarray | None = None) -> np.ndarray:
+        """[H, W] in [0, 1]."""
+        ...
+
+
+class Waves:
+    """``radiance`` and ``mask`` above: smooth, so that tolerances can be those of the codec."""
+
+    def radiance(self, camera: Camera, number: int, at: np.ndarray | None = None) -> np.ndarray:
+        return radiance(camera, number, at)
+
+    def mask(self, camera: Camera, number: int, at: np.ndarray | None = None) -> np.ndarray:
+        return mask(camera, at)
+
+
+WAVES = Waves()
 
 
 def srgb(linear: np.ndarray) -> np.ndarray:
