@@ -109,8 +109,8 @@ def check_data(recipe: TrainRecipe, loader: FrameLoader) -> None:
     unlit = loader.frames_of_unknown_light()
     if unlit:
         raise VrmmError(
-            f"{len(unlit)} frames, the first {unlit[0]}, do not say how they are lit, which is what a prior learns from; "
-            f"leave their capture out of {loader.shards.folder}"
+            f"{len(unlit)} frames, the first {unlit[0]}, do not say how they are lit, which is what a prior learns "
+            f"from; leave their capture out of {loader.shards.folder}"
         )
     bare = loader.cameras_without_masks()
     if bare and not recipe.cameras.background:

@@ -188,7 +188,7 @@ def _annotations(pictures: Path) -> Path:
 
 
 def _rig(parts: Collection[_Part], size: tuple[int, int]) -> list[RawCamera]:
-    """All cameras that any part calibrates. Raises VrmmError where two parts differ, because a capture is of one rig."""
+    """All cameras that any part calibrates. Raises VrmmError where parts differ: a capture is of one rig."""
     cameras: dict[str, tuple[RawCamera, _Part]] = {}
     for part in parts:
         for camera in _calibration(part, size):

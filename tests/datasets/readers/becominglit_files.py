@@ -49,9 +49,7 @@ def described(root: Path, *, scale: int = 1) -> BecomingLitFiles:
     return BecomingLitFiles(root / "1001", cameras, lamps, truth.Z_UP)
 
 
-def write(
-    root: Path, *, kind: str = "avif", scale: int = 1, shown: truth.Shown = truth.WAVES
-) -> BecomingLitFiles:
+def write(root: Path, *, kind: str = "avif", scale: int = 1, shown: truth.Shown = truth.WAVES) -> BecomingLitFiles:
     files = described(root, scale=scale)
     cameras = files.cameras
     _write_calibration(files)

@@ -28,7 +28,7 @@ class NeRSembleFiles:
 def matrix(camera: Camera) -> np.ndarray:
     """Not symmetric, so that a transposed one shows, and other for every camera."""
     shift = IDS.index(camera.name) * 0.03
-    return np.array([[1.08 - shift, -0.1, 0.04], [0.06, 0.92, 0.02 + shift], [-0.02, 0.07, 0.96]])
+    return np.array([[1.1 - shift, 0.0, 0.05], [0.02, 0.75, 0.0], [0.0, 0.06, 0.8 + shift]])
 
 
 def number_of(sequence: str, frame: int) -> int:

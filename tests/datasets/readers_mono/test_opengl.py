@@ -4,7 +4,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
@@ -12,6 +12,7 @@ from datasets.errors import VrmmError
 from datasets.readers.opengl import from_pixel_numbers, inverse, is_mirrored, pinhole, positive_focal, rigid
 from datasets.readers.paths import inside, read_bytes
 
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # on a busy machine
 angles = st.tuples(*[st.floats(-3.0, 3.0)] * 3)
 shifts = st.tuples(*[st.floats(-2.0, 2.0)] * 3)
 signs = st.sampled_from([-1.0, 1.0])
@@ -22,6 +23,7 @@ def _motion(turn: tuple, shift: tuple) -> np.ndarray:
     return np.concatenate([Rotation.from_rotvec(turn).as_matrix(), np.array(shift)[:, None]], axis=1)
 
 
+@patient
 @given(angles, shifts, signs, signs)
 def test_negative_focal_lengths(turn: tuple, shift: tuple, x: float, y: float) -> None:
     motion, lens = _motion(turn, shift), pinhole(x * 300.0, y * 310.0, 40.0, 30.0)
@@ -32,6 +34,7 @@ def test_negative_focal_lengths(turn: tuple, shift: tuple, x: float, y: float) -
     np.testing.assert_allclose(after, before, atol=1e-9)
 
 
+@patient
 @given(angles, shifts)
 def test_inverse(turn: tuple, shift: tuple) -> None:
     motion = _motion(turn, shift)
@@ -53,6 +56,7 @@ def test_pixel_centres() -> None:
 parts = st.sampled_from(["..", ".", "", "a", "..a", "b.png", "/", "\\", "C:", "~", "\0", "…"])
 
 
+@patient
 @given(st.lists(parts, min_size=1, max_size=5).map("/".join) | st.text(max_size=12))
 def test_no_name_leads_out(name: str) -> None:
     folder = Path("/data/capture")
