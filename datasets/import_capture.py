@@ -93,7 +93,7 @@ def import_captures(
             if report is not None:
                 report(before + written, sum(counts))
 
-        with _unclaimed_on_failure(folder), _read_ahead(part, min(count, frames)) as capture:
+        with _unclaimed_on_failure(out, folder), _read_ahead(part, min(count, frames)) as capture:
             manifests[folder] = build_shards(capture, folder, samples_per_shard=samples_per_shard, progress=tell)
         done += frames
     return manifests
@@ -197,16 +197,18 @@ class _ReadAhead(Capture):
 
 
 @contextmanager
-def _unclaimed_on_failure(folder: Path) -> Iterator[None]:
+def _unclaimed_on_failure(out: Path, folder: Path) -> Iterator[None]:
     """A folder in which nothing was finished is left as it was, so that other settings may use it."""
-    there, claimed = folder.exists(), (folder / CAPTURE).exists()
+    absent = [place for place in dict.fromkeys((folder, out)) if not place.exists()]
+    claimed = (folder / CAPTURE).exists()
     try:
         yield
     except BaseException:
         if not claimed and not any(folder.glob("*.tar")):
             (folder / CAPTURE).unlink(missing_ok=True)
-            if not there and folder.is_dir() and not any(folder.iterdir()):
-                folder.rmdir()
+        for place in absent:
+            if place.is_dir() and not any(place.iterdir()):
+                place.rmdir()
         raise
 
 
