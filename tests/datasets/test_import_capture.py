@@ -92,8 +92,8 @@ def test_landmarks_and_boxes_shrink_with_their_pictures(tmp_path: Path) -> None:
     members = {}
     for height in (0, scene.height // 2):
         request = ImportRequest(format="imavatar", source=tmp_path / "source", height=height)
-        import_captures(request, tmp_path / str(height), processes=0)
-        shards = open_shards(tmp_path / str(height))
+        (folder,) = import_captures(request, tmp_path / str(height), processes=0)
+        shards = open_shards(folder)
         members[height] = {name: arrays(shards.read(0, name)) for name in ("lmk.npz", "geom.npz")}
     whole, small = members.values()
     np.testing.assert_allclose(small["lmk.npz"]["points"], whole["lmk.npz"]["points"] / 2.0, rtol=1e-6)

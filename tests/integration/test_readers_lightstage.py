@@ -17,7 +17,7 @@ from tests.datasets.readers.heads import RenderedHead
 from tests.datasets.readers_mono import rendered_scene
 from tests.datasets.rendered_captures import STAGES, VIDEOS, StageShot, video_shot
 
-POSED = ("imavatar", "insta", "mononphm")
+POSED = ("insta", "mononphm")
 """Videos whose heads are tracked in metres."""
 
 MEAN, MOST = 1.5 / 255.0, 12.0 / 255.0
