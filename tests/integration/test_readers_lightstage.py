@@ -20,8 +20,14 @@ from tests.datasets.rendered_captures import STAGES, VIDEOS, StageShot, video_sh
 POSED = ("insta", "mononphm")
 """Videos whose heads are tracked in metres."""
 
-MEAN, MOST = 1.5 / 255.0, 12.0 / 255.0
-"""In the display encoding, over the head: codecs and roundings, and noise where rays differ in their last digits."""
+SAME = 0.005
+"""Share of the head's radiance: rays are drawn alike, and their last digits differ. A shift by a pixel is 0.05 or more."""
+
+CODED = 0.08
+"""The same for what went through a codec: the shadows of 8 linear bits are coarse; other tests hold the codec tighter."""
+
+MEAN = 1.5 / 255.0
+"""In the display encoding: the rounding of two conversions."""
 
 
 @pytest.mark.parametrize("name", list(STAGES))
@@ -30,9 +36,10 @@ def test_what_was_read_of_a_rig_renders_the_same_picture(name: str, tmp_path: Pa
     reader, frame = shot.open()
     camera = reader.info.camera(shot.camera)
     head = RenderedHead(lambda _: frame.light, lambda _: _in_readers_world(shot, reader.stage), shot.exposure)
-    _compare(shot.read()[0], head.radiance(camera, shot.number), shot.mask)
-    turned = Pose(rotation=np.diag([-1.0, 1.0, -1.0]), translation=np.zeros(3))
-    _differ(shot.radiance, RenderedHead(lambda _: frame.light, lambda _: turned).radiance(camera, shot.number))
+    read, again = shot.read()[0], head.radiance(camera, shot.number)
+    assert _distance(again, shot.radiance, shot.mask) < SAME
+    assert _distance(np.roll(again, 1, axis=1), shot.radiance, shot.mask) > 5 * SAME, "one pixel would show"
+    assert _distance(read, shot.radiance, shot.mask) < CODED
 
 
 @pytest.mark.parametrize("name", POSED)
@@ -43,7 +50,8 @@ def test_what_was_read_of_a_video_renders_the_same_picture(name: str, tmp_path: 
     assert frame.pose is not None
     rgba = rendered_scene.seen(reader.info.camera(shot.camera), frame.pose, 0)
     again = rgba[..., :3] + (1.0 - rgba[..., 3:]) * rendered_scene.BACKGROUND
-    _compare(shot.read()[0], again, shot.mask)
+    assert _distance(again, shot.radiance, shot.mask) < SAME
+    assert _distance(shot.read()[0], shot.radiance, shot.mask) < CODED
 
 
 @pytest.mark.parametrize("name", VIDEOS)
@@ -62,11 +70,10 @@ def _in_readers_world(shot: StageShot, stage) -> Pose:
     return Pose(rotation=turn @ shot.pose.rotation, translation=turn @ shot.pose.translation + start)
 
 
-def _compare(read: np.ndarray, again: np.ndarray, mask: np.ndarray) -> None:
-    error = np.abs(display(read) - display(again))[mask > 0.0]
-    assert error.mean() < MEAN
-    assert np.quantile(error, 0.99) < MOST
+def _distance(read: np.ndarray, again: np.ndarray, mask: np.ndarray) -> float:
+    """Between two pictures [H, W, 3] of a head, smoothed over 5 × 5 pixels, as a share of their radiance."""
+    import cv2
 
-
-def _differ(one: np.ndarray, other: np.ndarray) -> None:
-    assert np.abs(display(one) - display(other)).mean() > 4 * MEAN, "another pose shows"
+    one, other = (cv2.blur(picture.astype(np.float32), (5, 5)) for picture in (read, again))
+    inside = mask > 0.0
+    return float(np.abs(one - other)[inside].mean() / other[inside].mean())
