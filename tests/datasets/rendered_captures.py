@@ -200,6 +200,9 @@ def video_shot(name: str, root: Path) -> Shot:
     (place,) = find_captures(name, root).values()
     reader = open_reader(name, place)
     first, number = reader.frames()[0], _FIRST.get(name, 0)
+    mask = scene.mask(number) / 255.0
+    if name == "mononphm":
+        mask[mononphm_files.worn(scene, number)] = 0.0  # clothes
     return Shot(
         format=name,
         root=root,
@@ -207,5 +210,5 @@ def video_shot(name: str, root: Path) -> Shot:
         index=first.index,
         camera=reader.info.cameras[0].name,
         radiance=scene.radiance(number),
-        mask=scene.mask(number) / 255.0,
+        mask=mask,
     )

@@ -21,10 +21,10 @@ POSED = ("insta", "mononphm")
 """Videos whose heads are tracked in metres."""
 
 SAME = 0.005
-"""Share of the head's radiance: rays are drawn alike, and their last digits differ. A shift by a pixel is 0.05 or more."""
+"""Share of the head's radiance: rays are drawn alike, only their last digits differ. A shift by a pixel is above 0.04."""
 
 CODED = 0.08
-"""The same for what went through a codec: the shadows of 8 linear bits are coarse; other tests hold the codec tighter."""
+"""The same after a codec: shadows in 8 linear bits are coarse; the tests of each format hold its codec tighter."""
 
 MEAN = 1.5 / 255.0
 """In the display encoding: the rounding of two conversions."""
