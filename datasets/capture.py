@@ -7,8 +7,8 @@ Units and frames, everywhere:
   template's bounding sphere. A head pose is head→world: ``x_world = rotation @ x_head + translation``.
 * Cameras have OpenCV axes (x right, y down, z forward): ``x_camera = world_to_camera @ [x_world, 1]``;
   ``intrinsics`` are pixels and the centre of the first pixel is at (0.5, 0.5). No lens distortion.
-* Images are ``[3, H, W]`` float32 linear RGB radiance, premultiplied by ``mask`` ``[1, H, W]`` in [0, 1]
-  when the background has been removed (it is black then).
+* Images are ``[3, H, W]`` float32 linear RGB radiance, multiplied by ``mask`` ``[1, H, W]`` in [0, 1] where
+  there is one, so that the background is black.
 * Rotations are matrices at every interface.
 * A lamp's ``irradiance`` is linear RGB power per area arriving at the world origin on a surface that faces it.
 """
@@ -32,7 +32,8 @@ class ImageEncoding:
     """How stored pixel values become linear radiance.
 
     ``radiance = matrix @ (gain * linearise((stored / (2^bits - 1) - black_level)) * white)`` with ``linearise``
-    the inverse of ``transfer`` (``"linear"`` or ``"srgb"``), everything per channel in RGB order.
+    the inverse of ``transfer`` (``"linear"`` or ``"srgb"``), everything per channel in RGB order. Where ``matted`` is
+    False, what is behind the head is still in the picture, and ``radiance`` is then multiplied by the mask.
     """
 
     transfer: str = "linear"
@@ -41,6 +42,11 @@ class ImageEncoding:
     black_level: tuple[float, float, float] = (0.0, 0.0, 0.0)
     gain: tuple[float, float, float] = (1.0, 1.0, 1.0)
     matrix: tuple[tuple[float, ...], ...] = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
+    matted: bool = True
+
+    def to_json(self) -> dict[str, Any]:
+        value = dataclasses.asdict(self)
+        return {name: entry for name, entry in value.items() if name != "matted" or not entry}
 
     @staticmethod
     def from_json(value: dict[str, Any]) -> "ImageEncoding":
@@ -51,6 +57,7 @@ class ImageEncoding:
             black_level=tuple(value["black_level"]),
             gain=tuple(value["gain"]),
             matrix=tuple(tuple(row) for row in value["matrix"]),
+            matted=bool(value.get("matted", True)),
         )
 
 
@@ -97,15 +104,16 @@ class Camera:
         return dataclasses.replace(self, intrinsics=scale @ self.intrinsics, width=width, height=height)
 
     def to_json(self) -> dict[str, Any]:
-        value = {
+        own = {} if self.encoding is None else {"encoding": self.encoding.to_json()}
+        return {
             "name": self.name,
             "world_to_camera": self.world_to_camera.tolist(),
             "intrinsics": self.intrinsics.tolist(),
             "width": self.width,
             "height": self.height,
             "split": self.split,
+            **own,
         }
-        return value if self.encoding is None else {**value, "encoding": dataclasses.asdict(self.encoding)}
 
     @staticmethod
     def from_json(value: dict[str, Any]) -> "Camera":
@@ -127,10 +135,17 @@ class Light:
     Attributes:
         positions: [L, 3] metres, world frame. Far lamps (environment maps) are put at a large radius.
         irradiance: [L, 3] linear RGB at the world origin on a surface that faces the lamp, never negative.
+        known: False where nobody measured how the frame was lit. It has no lamps then, and is no dark frame.
     """
 
     positions: Float[np.ndarray, "L 3"]
     irradiance: Float[np.ndarray, "L 3"]
+    known: bool = True
+
+    @staticmethod
+    def unknown() -> "Light":
+        """Of pictures that were taken wherever the camera was: phone videos, photos, films."""
+        return Light(positions=np.zeros((0, 3)), irradiance=np.zeros((0, 3)), known=False)
 
     @property
     def directions(self) -> Float[np.ndarray, "L 3"]:
@@ -141,6 +156,7 @@ class Light:
         return Light(
             positions=np.concatenate([self.positions, other.positions]),
             irradiance=np.concatenate([self.irradiance, other.irradiance]),
+            known=self.known and other.known,
         )
 
     def scaled(self, factor: float) -> "Light":
@@ -316,7 +332,7 @@ class CaptureInfo:
             "subjects": list(self.subjects),
             "subject_splits": dict(self.subject_splits),
             "light_positions": self.light_positions.tolist(),
-            "encoding": dataclasses.asdict(self.encoding),
+            "encoding": self.encoding.to_json(),
             "synthetic": self.synthetic,
         }
         return {**value, "sources": [source.to_json() for source in self.sources]} if self.sources else value

@@ -65,20 +65,24 @@ class ViewDecoder:
         mask = self._mask(sample, camera, read)
         window = framing.window(camera, self._find(sample, camera, framing.by, mask, read))
         keeps = isinstance(framing, WholePicture) and not framing.resized
-        reduction = framing.reduction(window) if self._reduced_jpeg and not keeps and can_reduce(member) else 1
+        matted = mask is None or self._shards.info.encoding_of(camera).matted  # else the mask has to fit the pixels
+        reduction = (
+            framing.reduction(window) if self._reduced_jpeg and not keeps and matted and can_reduce(member) else 1
+        )
         image = self._image(sample, member, camera, data, reduction)
         corners = np.array([window.x, window.y, window.width, window.height])
         if keeps:
             return image, _NO_MASK if mask is None else mask, corners
         linear = linearise(window.reduced(reduction).cut(image), self._shards.info.encoding_of(camera))
-        resampled = _resample(linear, framing)
-        covered = _NO_MASK if mask is None else _resample(coverage(window.cut(mask)), framing)
+        cut = None if mask is None else coverage(window.cut(mask))
+        resampled = _resample(linear if matted or cut is None else linear * cut[..., None], framing)
+        covered = _NO_MASK if cut is None else _resample(cut, framing)
         return np.ascontiguousarray(resampled.transpose(2, 0, 1)), covered, corners
 
     def write(
         self, camera: Camera, view: View, image_out: Float[np.ndarray, "3 H W"], mask_out: Float[np.ndarray, "H W"]
     ) -> Window:
-        """Write a view that ``decode`` made of a camera as radiance and coverage; returns what it shows."""
+        """Write a view that ``decode`` made of a camera as radiance on black and coverage; returns what it shows."""
         image, mask, window = view
         if image.dtype == np.float32:
             image_out[:] = image
@@ -90,6 +94,8 @@ class ViewDecoder:
             mask_out[:] = mask
         else:
             np.divide(mask, np.float32(np.iinfo(mask.dtype).max), out=mask_out, dtype=np.float32)
+        if image.dtype != np.float32 and not self._shards.info.encoding_of(camera).matted:
+            image_out *= mask_out
         return Window(*window.tolist())
 
     def _image(self, sample: int, member: str, camera: Camera, data: bytes, reduction: int) -> np.ndarray:

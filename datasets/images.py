@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from datasets.avif import avif_size, decode_avif
 from datasets.capture import ImageEncoding
 from datasets.errors import VrmmError
 
@@ -69,7 +70,8 @@ def decode_stored(
         8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
     }[reduction]  # bits of their own: it is the next flag that says that the picture is in colour
     flags = size | cv2.IMREAD_COLOR_RGB | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
-    stored = _decode(data, extension, flags, what, reduction)
+    avif = _suffix(extension) == "avif"
+    stored = _decode_avif(data, what) if avif else _decode(data, extension, flags, what, reduction)
     if stored.dtype != (np.uint8 if encoding.bits <= 8 else np.uint16):
         raise VrmmError(
             f"{what} stores {stored.dtype.itemsize * 8}-bit values but its capture declares {encoding.bits} bits; "
@@ -80,7 +82,22 @@ def decode_stored(
 
 def can_reduce(extension: str) -> bool:
     """Files of this kind can be decoded at a reduced size in less time."""
-    return extension.rpartition(".")[2].lower() in ("jpg", "jpeg")
+    return _suffix(extension) in ("jpg", "jpeg")
+
+
+def declared_size(data: bytes, extension: str, what: str = "an image") -> tuple[int, int]:
+    """Width and height that a stored image declares, read from its header.
+
+    Raises:
+        VrmmError: bytes that are no such image, or a declared size above ``MAX_PIXELS``.
+    """
+    suffix = _suffix(extension)
+    if suffix not in _DECLARED_SIZES:
+        raise VrmmError(f"{what} is a .{suffix} file; readable are {', '.join(_DECLARED_SIZES)}")
+    width, height = _DECLARED_SIZES[suffix](data, what)
+    if width * height > MAX_PIXELS:
+        raise VrmmError(f"{what} declares {width}x{height} pixels, more than the {MAX_PIXELS} that are unpacked")
+    return width, height
 
 
 def linearise(stored: np.ndarray, encoding: ImageEncoding) -> Float[np.ndarray, "H W 3"]:
@@ -158,11 +175,11 @@ def decode_mask(data: bytes, what: str = "a mask") -> Float[np.ndarray, "H W"]:
     return coverage(decode_stored_mask(data, what))
 
 
-def decode_stored_mask(data: bytes, what: str = "a mask") -> np.ndarray:
+def decode_stored_mask(data: bytes, what: str = "a mask", extension: str = "png") -> np.ndarray:
     """The stored values [H, W] of a mask, uint8 or uint16, before ``coverage``. Raises as ``decode_mask``."""
     import cv2
 
-    return _decode(data, "png", cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION, what)
+    return _decode(data, extension, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION, what)
 
 
 def coverage(stored: np.ndarray) -> Float[np.ndarray, "H W"]:
@@ -223,19 +240,24 @@ def _encode_png(values: np.ndarray) -> bytes:
 def _decode(data: bytes, extension: str, flags: int, what: str, reduction: int = 1) -> Any:
     import cv2
 
-    suffix = extension.rpartition(".")[2].lower()
-    if suffix not in _DECLARED_SIZES:
-        raise VrmmError(f"{what} is a .{suffix} file; readable are {', '.join(_DECLARED_SIZES)}")
-    width, height = _DECLARED_SIZES[suffix](data, what)
-    if width * height > MAX_PIXELS:
-        raise VrmmError(f"{what} declares {width}x{height} pixels, more than the {MAX_PIXELS} that are unpacked")
+    width, height = declared_size(data, extension, what)
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error:
         image = None
     if image is None or image.shape[:2] != (-(-height // reduction), -(-width // reduction)):
-        raise VrmmError(f"{what} cannot be decoded as {suffix} ({len(data)} bytes); copy it again from the source")
+        kind = _suffix(extension)
+        raise VrmmError(f"{what} cannot be decoded as {kind} ({len(data)} bytes); copy it again from the source")
     return image
+
+
+def _decode_avif(data: bytes, what: str) -> UInt8[np.ndarray, "H W 3"]:
+    declared_size(data, "avif", what)
+    return decode_avif(data, what)
+
+
+def _suffix(extension: str) -> str:
+    return extension.rpartition(".")[2].lower()
 
 
 def _png_size(data: bytes, what: str) -> tuple[int, int]:
@@ -259,4 +281,4 @@ def _jpeg_size(data: bytes, what: str) -> tuple[int, int]:
     raise VrmmError(f"{what} is not a JPEG file; copy it again from the source")
 
 
-_DECLARED_SIZES = {"png": _png_size, "jpg": _jpeg_size, "jpeg": _jpeg_size}
+_DECLARED_SIZES = {"png": _png_size, "jpg": _jpeg_size, "jpeg": _jpeg_size, "avif": avif_size}

@@ -144,6 +144,10 @@ class FrameLoader:
             "threads at work": max(config.workers, 1) * (sample + self._reader.view_bytes()),
         }
 
+    def frames_of_unknown_light(self) -> list[str]:
+        """Keys of the frames that take part and lie in shards in which nothing says how anything is lit."""
+        return [self.shards.key(sample) for sample in self._samples[~self.shards.lit[self._samples]].tolist()]
+
     def epoch(self, step: int) -> int:
         """The epoch that a global step belongs to."""
         return self._order(0).position(step)[0]

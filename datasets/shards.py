@@ -88,6 +88,7 @@ class ShardSet:
         held_out: [N] the frame's own split (that of its subject is in ``info.subject_splits``).
         source: [N] number in ``info.parts`` of the capture that the sample is of.
         lamps: the largest number of lamps in one frame.
+        lit: [N] some frame of the sample's shard says how it is lit; False for captures of unknown light.
         shard: [N] number of the shard that holds the sample.
         layout: [N] number of the sample's list of members.
         images: per layout, the member of each camera that has an image, for example ``{"front": "front.rgb.png"}``.
@@ -104,6 +105,7 @@ class ShardSet:
         self.held_out = _join([shard.held_out for shard in shards]).astype(bool)
         self._names = [shard.name for shard in shards]
         self.shard = np.repeat(np.arange(len(shards)), self.samples_per_shard)
+        self.lit = np.array([shard.lamps > 0 for shard in shards], bool)[self.shard]
         # Fixed-width bytes are several times smaller than a list of strings, and sort in C.
         self._keys = np.array([key.encode() for shard in shards for key in sample_keys(info, shard)], np.bytes_)
         self._offset = _join([shard.offset for shard in shards])

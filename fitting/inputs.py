@@ -53,9 +53,11 @@ def prepare_inputs(
     points = _landmarks(shards, sample, cameras)
     for index, name in enumerate(cameras):
         camera, member = shards.info.camera(name), shards.image_member(sample, name)
+        if member is None:
+            raise VrmmError(f"frame {frame.key} has no picture of camera {name}")
         mask_member = shards.mask_member(sample, name)
-        if member is None or mask_member is None:
-            raise VrmmError(f"frame {frame.key} has no picture with a mask of camera {name}")
+        if mask_member is None:
+            raise VrmmError(f"frame {frame.key} has no mask of camera {name}")
         radiance = decode_radiance(shards.read(sample, member), member, shards.info.encoding_of(camera), frame.key)
         mask = decode_mask(shards.read(sample, mask_member), frame.key)
         path = out / f"{frame.subject}_{name}.png"

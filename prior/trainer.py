@@ -108,6 +108,12 @@ def check_data(recipe: TrainRecipe, loader: FrameLoader) -> None:
         )
     if min(size) < MIN_IMAGE_SIZE:
         raise VrmmError(f"images of {size[0]}×{size[1]} are smaller than the encoder needs ({MIN_IMAGE_SIZE} pixels)")
+    unlit = loader.frames_of_unknown_light()
+    if unlit:
+        raise VrmmError(
+            f"{len(unlit)} frames, the first {unlit[0]}, do not say how they are lit, which is what a prior learns "
+            f"from; leave their capture out of {loader.shards.folder}"
+        )
     bare = loader.cameras_without_masks()
     if bare and not recipe.cameras.background:
         raise VrmmError(

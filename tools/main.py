@@ -34,7 +34,7 @@ class Command:
 
 COMMANDS = (
     Command(name="demo", target="tools.demo:demo", help="Capture, train, evaluate and fit small heads; report it."),
-    Command(name="capture", target="tools.capture:app", help="Make a capture with the synthetic light stage."),
+    Command(name="capture", target="tools.capture:app", help="Render a capture, or import a public one."),
     Command(name="shards", target="tools.shards:app", help="Build, verify and describe the shards of a capture."),
     Command(name="train", target="tools.train:train", help="Train the head model from a recipe."),
     Command(name="evaluate", target="tools.evaluate:evaluate", help="Compare a trained model with rendered truth."),
