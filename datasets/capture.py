@@ -24,7 +24,7 @@ from jaxtyping import Float
 
 from datasets.errors import VrmmError
 
-SCHEMA_VERSION = 2  # of capture.json; 2 has cameras with an encoding of their own, and sources
+SCHEMA_VERSION = 2  # of capture.json; 2 has encodings of single cameras, pictures with background, and sources
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -323,7 +323,7 @@ class CaptureInfo:
         raise VrmmError(f"capture {self.name} has no camera {name}; it has {', '.join(c.name for c in self.cameras)}")
 
     def to_json(self) -> dict[str, Any]:
-        plain = not self.sources and all(camera.encoding is None for camera in self.cameras)
+        plain = not self.sources and self.encoding.matted and all(camera.encoding is None for camera in self.cameras)
         value = {
             "schema_version": 1 if plain else SCHEMA_VERSION,  # what an older vrmm reads rightly, it may read
             "name": self.name,
