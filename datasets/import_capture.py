@@ -10,6 +10,7 @@ from pathlib import Path
 
 from datasets.capture import Capture, CaptureInfo, Frame
 from datasets.errors import VrmmError
+from datasets.folder import CAPTURE
 from datasets.manifest import Manifest
 from datasets.readers.reader import CaptureReader, Selection
 from datasets.readers.registry import find_captures, open_reader
@@ -92,7 +93,7 @@ def import_captures(
             if report is not None:
                 report(before + written, sum(counts))
 
-        with _read_ahead(part, min(count, frames)) as capture:
+        with _unclaimed_on_failure(out, folder), _read_ahead(part, min(count, frames)) as capture:
             manifests[folder] = build_shards(capture, folder, samples_per_shard=samples_per_shard, progress=tell)
         done += frames
     return manifests
@@ -193,6 +194,22 @@ class _ReadAhead(Capture):
         if not members:
             raise VrmmError(f"no camera filmed frame {frame.key}; leave it out with --frames")
         return members
+
+
+@contextmanager
+def _unclaimed_on_failure(out: Path, folder: Path) -> Iterator[None]:
+    """A folder in which nothing was finished is left as it was, so that other settings may use it."""
+    absent = [place for place in dict.fromkeys((folder, out)) if not place.exists()]
+    claimed = (folder / CAPTURE).exists()
+    try:
+        yield
+    except BaseException:
+        if not claimed and not any(folder.glob("*.tar")):
+            (folder / CAPTURE).unlink(missing_ok=True)
+        for place in absent:
+            if place.is_dir() and not any(place.iterdir()):
+                place.rmdir()
+        raise
 
 
 @contextmanager

@@ -10,8 +10,9 @@ from jaxtyping import Float
 from datasets.capture import Camera, Capture, CaptureInfo, Frame, ImageEncoding
 from datasets.errors import VrmmError
 from datasets.images import coverage, decode_radiance, decode_stored_mask, encode_mask, encode_radiance
+from datasets.readers.arrays import write_npz
 
-LANDMARKS = "lmk.npz"
+LANDMARKS, GEOMETRY = "lmk.npz", "geom.npz"
 
 
 class ResizedCapture(Capture):
@@ -60,6 +61,8 @@ class ResizedCapture(Capture):
                 small[name] = encode_mask(_shrink(mask, self._small[camera]))
             elif name == LANDMARKS:
                 small[name] = self._landmarks(data)
+            elif name == GEOMETRY:
+                small[name] = self._geometry(data)
             else:
                 small[name] = data
         return small
@@ -78,14 +81,28 @@ class ResizedCapture(Capture):
 
     def _landmarks(self, data: bytes) -> bytes:
         """``points`` [C, P, 2] are pixels of ``cameras`` [C]."""
-        with np.load(io.BytesIO(data), allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+        arrays = _read_npz(data)
         for row, name in enumerate(arrays["cameras"].tolist()):
-            small, whole = self._small[name], self._cameras[name]
-            arrays["points"][row] *= [small.width / whole.width, small.height / whole.height]
-        out = io.BytesIO()
-        np.savez(out, **arrays)
-        return out.getvalue()
+            arrays["points"][row] *= self._factors(name)
+        return write_npz(arrays)
+
+    def _geometry(self, data: bytes) -> bytes:
+        """``face_box`` [left, top, right, bottom] is pixels of the only camera; nothing else is."""
+        arrays = _read_npz(data)
+        if "face_box" not in arrays:
+            return data
+        (name,) = self._cameras
+        return write_npz({**arrays, "face_box": arrays["face_box"] * np.tile(self._factors(name), 2)})
+
+    def _factors(self, camera: str) -> Float[np.ndarray, "2"]:
+        """Pixels of the small picture for each of the whole one, across and down."""
+        small, whole = self._small[camera], self._cameras[camera]
+        return np.array([small.width / whole.width, small.height / whole.height])
+
+
+def _read_npz(data: bytes) -> dict[str, np.ndarray]:
+    with np.load(io.BytesIO(data), allow_pickle=False) as file:
+        return {name: file[name] for name in file.files}
 
 
 def _resized(camera: Camera, encoding: ImageEncoding, height: int) -> Camera:

@@ -12,6 +12,8 @@ from datasets.readers.reader import FrameRange, Selection
 from datasets.shards import ShardSet, open_shards, verify_shards
 from datasets.views import read_frame
 from tests.datasets.readers import goliath_files, truth
+from tests.datasets.readers_mono import imavatar_files
+from tests.datasets.readers_mono.scene import Scene, arrays
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +84,22 @@ def test_smaller_pictures_are_averages_of_radiance_on_black(files, tmp_path: Pat
     assert shards.info.encoding_of(small).matted
     seen, full = small.project(truth.POINTS), camera.project(truth.POINTS)
     assert np.abs(seen[:, 1] * 2 - full[:, 1]).max() < 1.0, "the rows of the same points"
+
+
+def test_landmarks_and_boxes_shrink_with_their_pictures(tmp_path: Path) -> None:
+    scene = Scene()
+    imavatar_files.write(tmp_path / "source", {"train": scene}, subject="anna")
+    members = {}
+    for height in (0, scene.height // 2):
+        request = ImportRequest(format="imavatar", source=tmp_path / "source", height=height)
+        (folder,) = import_captures(request, tmp_path / str(height), processes=0)
+        shards = open_shards(folder)
+        members[height] = {name: arrays(shards.read(0, name)) for name in ("lmk.npz", "geom.npz")}
+    whole, small = members.values()
+    np.testing.assert_allclose(small["lmk.npz"]["points"], whole["lmk.npz"]["points"] / 2.0, rtol=1e-6)
+    np.testing.assert_allclose(small["geom.npz"]["face_box"], whole["geom.npz"]["face_box"] / 2.0)
+    for name in ("model_to_world", "expression", "jaw_pose"):
+        np.testing.assert_array_equal(small["geom.npz"][name], whole["geom.npz"][name])
 
 
 def test_a_folder_of_people_becomes_a_folder_for_each(tmp_path: Path) -> None:

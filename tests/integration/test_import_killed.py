@@ -1,4 +1,4 @@
-"""An import by several processes that is killed with no warning ends with the bytes of one that never was."""
+"""An import by several processes ends with the bytes of one by none, killed with no warning or not."""
 
 import signal
 import subprocess
@@ -10,7 +10,7 @@ import psutil
 
 from datasets.import_capture import ImportRequest, import_captures
 from datasets.shards import verify_shards
-from tests.datasets.readers import goliath_files
+from tests.datasets.readers import goliath_files, nersemble_files
 
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-m", "tools.main", "capture", "import", "goliath"]
@@ -42,3 +42,15 @@ def test_kill_then_import_again(tmp_path: Path) -> None:
         path.name: path.read_bytes() for path in reference.iterdir()
     }
     assert verify_shards(out) == []
+
+
+def test_processes_share_the_cameras_of_videos(tmp_path: Path) -> None:
+    """A camera that stopped early is nobody's error; four processes have three cameras to share."""
+    nersemble_files.write(tmp_path / "source")
+    request = ImportRequest(format="nersemble", source=tmp_path / "source")
+    folders = {}
+    for processes in (0, 2, 4):
+        (folder,) = import_captures(request, tmp_path / str(processes), samples_per_shard=3, processes=processes)
+        folders[processes] = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert len(folders[0]) == 5
+    assert folders[0] == folders[2] == folders[4]

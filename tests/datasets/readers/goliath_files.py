@@ -46,7 +46,7 @@ def described(root: Path, *, subject: str = "ABC123", scale: int = 1) -> Goliath
     """The truth; nothing is written. Pictures are ``scale`` times as wide as ``SIZE``."""
     folder = root / f"m--20230306--0707--{subject}--pilot--ProjectGoliath--Head"
     cameras = truth.ring(["400002", "400013", "401031", "400281"], (scale * SIZE[0], scale * SIZE[1]))
-    lamps = np.random.default_rng(3).normal(size=(4, 3))
+    lamps = np.random.default_rng(3).normal(size=(4, 3)) + [0.0, 0.3, 1.2]
     return GoliathFiles(folder, cameras, 1.2 * lamps / np.linalg.norm(lamps, axis=1)[:, None], truth.MILLIMETRES)
 
 

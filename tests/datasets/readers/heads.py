@@ -26,31 +26,30 @@ class RenderedHead:
     Args:
         light: of a frame's number, world frame.
         pose: of a frame's number; at rest by default.
+        exposure: what the cameras make of a radiance of 1.
     """
 
-    def __init__(self, light: Callable[[int], Light], pose: Callable[[int], Pose] = lambda number: Pose.identity()):
-        self._light, self._pose = light, pose
-        self._pictures: dict[tuple[str, int], tuple[Camera, np.ndarray]] = {}
+    def __init__(
+        self,
+        light: Callable[[int], Light],
+        pose: Callable[[int], Pose] = lambda number: Pose.identity(),
+        exposure: float = 1.0,
+    ) -> None:
+        self._light, self._pose, self._exposure = light, pose, exposure
+        self._pictures: dict[tuple[str, int], np.ndarray] = {}
 
     def radiance(self, camera: Camera, number: int, at: np.ndarray | None = None) -> np.ndarray:
         rgba = self._seen(camera, number, at)
-        return rgba[..., :3] + (1.0 - rgba[..., 3:]) * BACKGROUND
+        return self._exposure * rgba[..., :3] + (1.0 - rgba[..., 3:]) * BACKGROUND
 
     def mask(self, camera: Camera, number: int, at: np.ndarray | None = None) -> np.ndarray:
         return self._seen(camera, number, at)[..., 3]
 
     def _seen(self, camera: Camera, number: int, at: np.ndarray | None) -> np.ndarray:
-        import cv2
-
         key = camera.name, number
-        if key not in self._pictures or self._pictures[key][0] is not camera:
-            self._pictures[key] = camera, render(camera, self._light(number), self._pose(number), number)
-        square, picture = _square(camera), self._pictures[key][1]
-        pixels = _centres(camera) if at is None else at
-        places = (pixels - camera.intrinsics[:2, 2]) / np.diag(camera.intrinsics)[:2]
-        places = places * np.diag(square.intrinsics)[:2] + square.intrinsics[:2, 2] - 0.5  # OpenCV's first centre
-        x, y = np.moveaxis(places.astype(np.float32), -1, 0)
-        return np.clip(cv2.remap(picture, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), 0.0, None)
+        if key not in self._pictures:
+            self._pictures[key] = render(camera, self._light(number), self._pose(number), number)
+        return _sampled(self._pictures[key], camera, at)
 
 
 class OnlyFor:
@@ -70,7 +69,7 @@ class OnlyFor:
 
 
 def render(camera: Camera, light: Light, pose: Pose, number: int, samples: int = _SAMPLES) -> np.ndarray:
-    """[H, W, 4] linear colour on black and coverage, of ``_square(camera)``: with the same noise for the same number."""
+    """[H, W, 4] linear colour on black and coverage, of ``_square(camera)``, with the same noise for one number."""
     model, renderer, person = _person()
     expression = np.zeros(len(model.expression_names))
     expression[np.random.default_rng(number).integers(len(expression), size=2)] = 0.7
@@ -78,6 +77,22 @@ def render(camera: Camera, light: Light, pose: Pose, number: int, samples: int =
     renderer.illuminate(light)
     picture = renderer.image(_square(camera), samples=samples, seed=render_seed("fixture", number))
     return np.concatenate([picture.image, picture.mask]).transpose(1, 2, 0)
+
+
+def render_at(camera: Camera, light: Light, pose: Pose, number: int) -> np.ndarray:
+    """[H, W, 4] as ``render``, of the camera itself, whose pixels need not be square."""
+    return _sampled(render(camera, light, pose, number), camera, None)
+
+
+def _sampled(picture: np.ndarray, camera: Camera, at: np.ndarray | None) -> np.ndarray:
+    """The picture of ``_square(camera)`` at pixels [H, W, 2] of the camera, or in the middle of each."""
+    import cv2
+
+    square, pixels = _square(camera), _centres(camera) if at is None else at
+    places = (pixels - camera.intrinsics[:2, 2]) / np.diag(camera.intrinsics)[:2]
+    places = places * np.diag(square.intrinsics)[:2] + square.intrinsics[:2, 2] - 0.5  # OpenCV's first centre
+    x, y = np.moveaxis(places.astype(np.float32), -1, 0)
+    return np.clip(cv2.remap(picture, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), 0.0, None)
 
 
 def _square(camera: Camera) -> Camera:
