@@ -21,7 +21,7 @@ POSED = ("insta", "mononphm")
 """Videos whose heads are tracked in metres."""
 
 SAME = 0.005
-"""Share of the head's radiance: rays are drawn alike, only last digits differ; a shift by a pixel is above 0.04."""
+"""Share of the head's radiance: rays are drawn alike, only their last digits differ. A pixel off is 0.04 or more."""
 
 CODED = 0.08
 """The same after a codec: shadows in 8 linear bits are coarse; the tests of each format hold its codec tighter."""
