@@ -30,6 +30,7 @@ class CosineLobes(nn.Module):
     """
 
     frames: Tensor
+    directions: Tensor
 
     def __init__(self, template: Template, directions: Float[Tensor, "N 3"], resolutions: Sequence[int]) -> None:
         """One set of maps for each of ``resolutions``; ``directions`` are those of the light field, head frame."""
@@ -42,6 +43,7 @@ class CosineLobes(nn.Module):
             kernel = lobe_weights(directions @ frames).unflatten(0, (resolution, resolution))
             self.register_buffer(f"kernel_{resolution}", kernel.permute(2, 3, 0, 1).contiguous())
         self.register_buffer("frames", frames)
+        self.register_buffer("directions", directions.clone(), persistent=False)
 
     def gather(self, radiance: Float[Tensor, "B N C"]) -> list[Float[Tensor, "B C S R R"]]:
         """The light that every lobe receives, for every resolution. A constant light field of 1 gives 1."""
@@ -52,6 +54,17 @@ class CosineLobes(nn.Module):
             gathered = _finer((light @ kernel.flatten(1)).unflatten(1, kernel.shape[1:]), resolution)
             maps.append(gathered.unflatten(0, (len(radiance), -1)))
         return maps
+
+    def behind(self, radiance: Float[Tensor, "B N C"]) -> Float[Tensor, "B R R C"]:
+        """The light that arrives at the back of every texel of the last level: clamped −n·l, summed over directions.
+
+        The surface itself shuts it out, whatever the shape of the rest of the head.
+        """
+        normals = self.frames[..., 2]
+        arriving = (normals @ -self.directions.T).clamp(min=0.0) @ radiance
+        coarse = min(self.resolutions[-1], FINEST)
+        maps = _finer(arriving.transpose(1, 2).unflatten(2, (coarse, coarse)), self.resolutions[-1])
+        return maps.permute(0, 2, 3, 1)
 
     def look(self, view_direction: Float[Tensor, "B V 3"]) -> Float[Tensor, "B R R V S"]:
         """How far the viewer, in the directions given, stands in every lobe of the last resolution."""

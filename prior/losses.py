@@ -35,6 +35,8 @@ class LossConfig:
             an exactly linear light branch could otherwise learn it for lights it has not seen.
         shading: hinge on the negative shading of all voxels under one random direction of light, which no picture of
             a training frame shows alone; what a lamp leaves in shadow would otherwise be patchy.
+        attached_shadow: L1 on the shading of voxels whose surface faces away from that direction; lamps that never
+            burnt alone would otherwise leave blotches there.
         consistency_image, consistency_code: lambda_exp1 and lambda_exp2 of eq. 13.
         kl_ramp: part of the training over which ``kl`` grows from 0; at full weight from the start it would erase the
             expression code, which is all cost before the decoders have learnt to use it.
@@ -56,6 +58,7 @@ class LossConfig:
     identity: float = 1e-4
     negative: float = 1.0
     shading: float = 3.0
+    attached_shadow: float = 15.0
     consistency_image: float = 0.5
     consistency_code: float = 0.01
     kl_ramp: float = 0.4
@@ -155,3 +158,11 @@ def scale_regularization(scale: Float[Tensor, "B K 3"], shortest: int) -> Float[
 def below_zero(radiance: Float[Tensor, "N *S"]) -> Float[Tensor, "N"]:
     """Mean amount by which radiance, of pixels or voxels, is below zero."""
     return torch.relu(-radiance).flatten(1).mean(dim=1)
+
+
+def attached_shadow(shading: Float[Tensor, "B R R V C D"], behind: Float[Tensor, "B R R C"]) -> Float[Tensor, "B"]:
+    """Mean light that voxels give back although it comes from ``behind`` their surface (``CosineLobes.behind``).
+
+    The factor −n·l leaves grazing light alone, where a head's own normals may differ from the base head's.
+    """
+    return (shading.clamp(min=0.0) * behind[:, :, :, None, :, None]).flatten(1).mean(dim=1)

@@ -77,9 +77,7 @@ class Objective(nn.Module):
         seen = self.capture(rendering, batch.camera, batch.target_masks, light)
         terms = self._image_terms(rendering, seen, batch.target_images, batch.target_masks)
         terms |= self._regularizers(encoding, geometry, z_id)
-        if self.weights.shading > 0:
-            single = self._single_direction(light, generators)
-            terms["shading"] = losses.below_zero(self.model.decode_shading(geometry, directions[:, :1], single)).mean()
+        terms |= self._light_physics(geometry, directions, self._single_direction(light, generators))
         if with_consistency:
             consistency, other = self._consistency(batch, encoding, z_e, z_id, light, generators)
             terms |= consistency
@@ -95,6 +93,21 @@ class Objective(nn.Module):
     def _light(self, batch: FrameBatch, rotation: Float[Tensor, "B 3 3"]) -> Float[Tensor, "B N 3"]:
         """The frame's lamps seen from the head as the model believes it is turned."""
         return self.model.light_sphere.radiance(batch.lamp_directions, batch.lamp_irradiance, rotation.detach())
+
+    def _light_physics(
+        self, geometry: Geometry, directions: Float[Tensor, "B V 3"], single: Float[Tensor, "B N 1"]
+    ) -> dict[str, Tensor]:
+        """What holds for light from any ``single`` direction, whether a frame shows it alone or not."""
+        if self.weights.shading == 0 and self.weights.attached_shadow == 0:
+            return {}
+        shading = self.model.decode_shading(geometry, directions[:, :1], single)
+        terms = {}
+        if self.weights.shading > 0:
+            terms["shading"] = losses.below_zero(shading).mean()
+        if self.weights.attached_shadow > 0:
+            behind = self.model.lobes.behind(single / single.sum(dim=1, keepdim=True))
+            terms["attached_shadow"] = losses.attached_shadow(shading, behind).mean()
+        return terms
 
     def _single_direction(
         self, light: Float[Tensor, "B N 3"], generators: list[torch.Generator]

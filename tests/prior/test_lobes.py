@@ -49,3 +49,13 @@ def test_a_lamp_lights_the_side_of_the_template_that_faces_it():
         expected = facing[..., axis].clamp(min=0.0)
         found = fine[0, 1, MATT] / fine[0, 1, MATT].max()
         assert (found - expected).abs().mean() < 0.06
+
+
+def test_light_is_behind_the_side_of_the_template_that_faces_away():
+    lobes = CosineLobes(sphere_template(33), DIRECTIONS, [4, 16])
+    lamp = torch.zeros(1, len(DIRECTIONS), 1)
+    lamp[0, 123] = 2.0
+    behind = lobes.behind(lamp)[0, ..., 0].flatten()
+    facing = lobes.frames[..., 2] @ DIRECTIONS[123]
+    torch.testing.assert_close(behind, 2.0 * (-facing).clamp(min=0.0))
+    assert 0.3 < float((behind > 0).float().mean()) < 0.7

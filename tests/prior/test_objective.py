@@ -11,7 +11,9 @@ from tests.prior.small_model import SMALL, camera_at, small_model
 
 RENDER = RenderConfig(step=0.01, radius=0.16)
 SIZE = 32
-OTHERS = dict.fromkeys(("l1", "alpha", "perceptual", "kl", "volume", "scale", "negative"), 0.0)
+OTHERS = dict.fromkeys(
+    ("l1", "alpha", "perceptual", "kl", "volume", "scale", "negative", "shading", "attached_shadow"), 0.0
+)
 
 
 def frames(count=2):
@@ -50,16 +52,41 @@ def test_hinge_on_shading_turns_negative_light_positive_for_every_direction():
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
     for step in range(60):
         optimizer.zero_grad()
-        terms = terms_of(model, step, shading=1.0, **OTHERS)
+        terms = terms_of(model, step, **OTHERS | {"shading": 1.0})
         terms["total"].backward()
         optimizer.step()
     assert before > 0.2
     assert below_zero_share(model) < 0.2 * before
 
 
+def light_from_behind(model):
+    """Share of the positive shading that comes from behind the surface, every direction burning alone."""
+    torch.manual_seed(5)
+    z_id, z_e = torch.randn(1, SMALL.identity), torch.randn(1, SMALL.expression)
+    geometry, light = model.decode_geometry(z_id, z_e), torch.eye(SMALL.light_directions)[None]
+    shading = model.decode_shading(geometry, torch.tensor([[[0.0, 0.0, 1.0]]]), light).clamp(min=0.0)
+    behind = (model.lobes.behind(light) > 0.2)[:, :, :, None, :, None]
+    return float((shading * behind).sum().detach() / shading.sum().detach())
+
+
+def test_surfaces_that_face_away_from_a_lamp_become_dark():
+    model = small_model()
+    before = light_from_behind(model)
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    for step in range(60):
+        optimizer.zero_grad()
+        terms = terms_of(model, step, **OTHERS | {"attached_shadow": 1.0})
+        terms["total"].backward()
+        optimizer.step()
+    assert before > 0.1
+    # that all shading shrinks would not change the share
+    assert light_from_behind(model) < 0.5 * before
+
+
 def test_a_term_without_weight_is_not_computed():
-    assert "shading" not in terms_of(small_model(), shading=0.0)
-    assert "shading" in terms_of(small_model(), shading=1.0)
+    for name in ("shading", "attached_shadow"):
+        assert name not in terms_of(small_model(), **{name: 0.0})
+        assert name in terms_of(small_model(), **{name: 1.0})
 
 
 def test_the_direction_depends_on_step_and_sample_alone():
