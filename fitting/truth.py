@@ -153,13 +153,18 @@ def write_fit_report(path: Path, result: dict[str, Any]) -> None:
 
 
 def plan_fit_shots(subject: FittedSubject, stage: TruthStage, config: FitTruthConfig) -> list[FitShot]:
-    """The photos themselves, all other cameras, new lights, and training subjects' strongest expressions."""
+    """The photos themselves, new views, new lights, and training subjects' strongest expressions.
+
+    New views are of cameras that take no photos of anyone, where there are any, so that avatars from one photo and
+    from several are compared on the same pictures.
+    """
     run, frame = subject.run, subject.frame
     if frame.pose is None or frame.expression is None:
         raise VrmmError(f"frame {frame.key} has no known pose or expression; only synthetic captures can be evaluated")
     rig = run.cameras("train") + run.cameras("held_out")
     taken = [camera for camera in rig if camera.name in subject.cameras]
     others = [camera for camera in rig if camera.name not in subject.cameras]
+    others = [camera for camera in others if camera.name not in run.input_cameras] or others
     shots = [_shot(Category.INPUT, frame, camera) for camera in taken]
     shots += [_shot(Category.NOVEL_VIEW, frame, camera) for camera in others]
     pair = (taken[0], others[0] if others else taken[-1])

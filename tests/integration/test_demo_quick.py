@@ -99,6 +99,8 @@ def test_the_numbers_have_the_promised_form(demo: tuple[Path, str]) -> None:
         for kind in ("inversion_only", "finetuned", "finetuned_without_lr"):
             assert math.isfinite(fit[kind]["input_mae255"])
             assert all(math.isfinite(fit[kind][name]["psnr"]) for name in ("novel_view", "relight", "expression"))
+        # 4 of the 7 cameras take no photos; avatars of one photo and of three are seen through the same
+        assert fit["finetuned"]["novel_view"]["images"] == 4
     timing = read(out / "timing.json")
     assert set(timing) == {"capture", "shards", "train", "evaluate", "fit", "shows", "report", "total"}
     assert timing["total"] == pytest.approx(sum(timing.values()) - timing["total"], abs=0.1)
