@@ -28,7 +28,7 @@ class HeadsConfig:
     lamps: float = 0.35
     environments: float = 0.25
     size: int = 80
-    extent: float = 0.38
+    extent: float = 0.36
 
     def __post_init__(self) -> None:
         if not 0.0 < self.narrowest < self.widest < 120.0:
