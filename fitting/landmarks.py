@@ -35,12 +35,28 @@ class LandmarkFiles(LandmarkSource):
     """
 
     def find(self, photo: Path) -> Float[np.ndarray, "68 2"]:
-        stem = photo.with_suffix("")
-        for suffix in SUFFIXES:
-            path = stem.with_name(stem.name + suffix)
-            if path.is_file():
-                return _checked(_READERS[path.suffix](path), path)
-        raise VrmmError(f"{photo} has no landmarks: put {stem.name}.lmk.npz, .json or .pts (68 points) beside it")
+        path = landmark_file(photo)
+        if path is None:
+            stem = photo.with_suffix("").name
+            raise VrmmError(f"{photo} has no landmarks: put {stem}.lmk.npz, .json or .pts (68 points) beside it")
+        return _checked(_READERS[path.suffix](path), path)
+
+
+class FilesFirst(LandmarkSource):
+    """The file beside a photo where there is one, else what another source finds. Final."""
+
+    def __init__(self, other: LandmarkSource) -> None:
+        self._files, self._other = LandmarkFiles(), other
+
+    def find(self, photo: Path) -> Float[np.ndarray, "68 2"]:
+        return (self._other if landmark_file(photo) is None else self._files).find(photo)
+
+
+def landmark_file(photo: Path) -> Path | None:
+    """The landmarks beside a photo, if there are any."""
+    stem = photo.with_suffix("")
+    paths = (stem.with_name(stem.name + suffix) for suffix in SUFFIXES)
+    return next((path for path in paths if path.is_file()), None)
 
 
 def write_landmarks(photo: Path, points: Float[np.ndarray, "68 2"]) -> Path:

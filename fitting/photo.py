@@ -67,7 +67,7 @@ def read_photo(
     Raises:
         VrmmError: not a colour picture that can be read, no landmarks, a mask or camera of another size.
     """
-    linear, alpha = _read_pixels(path)
+    linear, alpha = read_pixels(path)
     points = (landmarks or LandmarkFiles()).find(path)
     height, width = linear.shape[:2]
     _check_inside(points, width, height, path)
@@ -93,7 +93,7 @@ def read_photo(
     )
 
 
-def _read_pixels(path: Path) -> tuple[Float[np.ndarray, "H W 3"], Float[np.ndarray, "H W"] | None]:
+def read_pixels(path: Path) -> tuple[Float[np.ndarray, "H W 3"], Float[np.ndarray, "H W"] | None]:
     """Linear RGB, and the alpha channel if there is one."""
     import cv2
 

@@ -144,6 +144,14 @@ class FitState(nn.Module):
             model.identity_codes.weight, config.expression, config.light_directions, views.poses, len(views)
         )
 
+    @torch.no_grad()
+    def take(self, blend: Float[Tensor, "N"], z_e: Float[Tensor, "M E"], light: Float[Tensor, "L 3"]) -> None:
+        """Begin with this blend (its weights sum to 1), this expression (or one for each view) and this light."""
+        self.weights.copy_(blend - 1.0 / len(blend))
+        self.z_e = nn.Parameter(z_e.clone())
+        self.level.copy_(light.mean().clamp(min=1e-8))
+        self.raw_light.copy_(torch.log(torch.expm1((light / self.level).clamp(min=DARKEST))))
+
     def each_expression(self, views: int) -> None:
         """One expression code for every view instead of one for all."""
         self.z_e = nn.Parameter(self.z_e.detach().expand(views, -1).clone())

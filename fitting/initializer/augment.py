@@ -121,7 +121,7 @@ class Augmentation:
         size = self._size
         base = random.uniform((3, 1, 1)) ** 2
         layers = sum(
-            interpolate(random.normal((3, cells, cells)), size=(size, size), mode="bicubic", align_corners=False)
+            interpolate(random.normal((3, cells, cells)), size=(size, size), mode="bilinear", align_corners=False)
             * (0.5 * random.uniform((1, 1, 1)) ** 2)
             for cells in (2, 6, 20)
         )
@@ -133,7 +133,7 @@ class Augmentation:
 
     def _camera(self, picture: Float[Tensor, "B 3 S S"], random: "_Random") -> Float[Tensor, "B 3 S S"]:
         """Blur, noise and compression of display values."""
-        soft = avg_pool2d(avg_pool2d(picture, 3, 1, 1), 3, 1, 1)  # a standard deviation of about 1.2 pixels
+        soft = _box(_box(picture))  # a standard deviation of about 1.2 pixels
         share = (random.uniform((1, 1, 1)) * self._config.blur / 1.2).clamp(max=1.0)
         picture = picture + share * (soft - picture)
         sigma = self._config.noise * random.uniform((1, 1, 1)) ** 2
@@ -163,6 +163,10 @@ class _Random:
 
     def one(self) -> float:
         return float(torch.rand((), generator=self._generator))
+
+
+def _box(picture: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B 3 S S"]:
+    return avg_pool2d(picture, 3, 1, 1, count_include_pad=False)
 
 
 def _compressed(picture: Float[Tensor, "3 S S"], quality: int) -> Float[Tensor, "3 S S"]:

@@ -49,9 +49,7 @@ def cut(
     unit = torch.stack([x, y], dim=-1).reshape(1, -1, 2) @ turn_matrices(roll)  # the inverse turn, for rows
     pixels = unit * (squares[:, None, 2:] / 2.0) + squares[:, None, :2]
     grid = pixels * pixels.new_tensor([2.0 / width, 2.0 / height]) - 1.0
-    return grid_sample(
-        pictures, grid.reshape(len(pictures), size, size, 2), padding_mode="zeros", align_corners=False
-    )
+    return grid_sample(pictures, grid.reshape(len(pictures), size, size, 2), padding_mode="zeros", align_corners=False)
 
 
 def to_crop_camera(

@@ -62,7 +62,9 @@ class RandomLights:
         chosen = names[int(random.integers(len(names)))], int(random.integers(ENVIRONMENT_SEEDS))
         if chosen not in self._places:
             light = make_environment(chosen[0], seed=chosen[1], height=32).to_light(64)
-            directions, irradiance = (torch.tensor(v, dtype=torch.float32) for v in (light.directions, light.irradiance))
+            directions, irradiance = (
+                torch.tensor(v, dtype=torch.float32) for v in (light.directions, light.irradiance)
+            )
             self._places[chosen] = directions, irradiance
         directions, irradiance = self._places[chosen]
         angles = random.uniform(-180.0, 180.0), *(10.0 * random.standard_normal(2))

@@ -128,9 +128,7 @@ class SampleStore:
         geometry: Geometry = self._model.decode_geometry(z_id, heads.z_e)
         directions = view_directions(heads.cameras, rotation, translation)
         voxels = self._model.decode_color(geometry, directions, heads.light)
-        found = render_primitives(
-            geometry.placement, voxels, rotation, translation, heads.cameras, self._rendering
-        )
+        found = render_primitives(geometry.placement, voxels, rotation, translation, heads.cameras, self._rendering)
         points = self._carried(geometry.vertices).repeat_interleave(views, 0)
         return _sample(found, heads, heads.cameras, heads.cameras.project(points), views)
 

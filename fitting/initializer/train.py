@@ -65,9 +65,7 @@ def train_initializer(run: Path, recipe: InitializerRecipe, progress: Progress |
 class _Training:
     """One training from its samples to its network. Final."""
 
-    def __init__(
-        self, run: Path, sha256: str, key: str, recipe: InitializerRecipe, progress: Progress | None
-    ) -> None:
+    def __init__(self, run: Path, sha256: str, key: str, recipe: InitializerRecipe, progress: Progress | None) -> None:
         model, rendering, _ = load_weights(run)
         self._model = model.requires_grad_(False)
         self._recipe, self._progress, self._key = recipe, progress, key
@@ -125,7 +123,8 @@ class _Training:
             generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
             rows = torch.randint(len(samples), (recipe.batch,), generator=generator)
             torch.manual_seed(recipe.seed * 1_000_003 + step)  # of the dropout: a resumed run gives the same numbers
-            terms = loss(network(batch.picture), batch) if (batch := augmentation(samples.chosen(rows), generator)) else {}
+            batch = augmentation(samples.chosen(rows), generator)
+            terms = loss(network(batch.picture), batch)
             optimizer.zero_grad(set_to_none=True)
             loss.total(terms).backward()
             torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
