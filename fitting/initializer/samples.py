@@ -20,7 +20,7 @@ from fitting.initializer.recipe import InitializerRecipe
 from fitting.objective import CarriedLandmarks
 from prior.cameras import CameraBatch
 from prior.render import RenderConfig, Rendering, render_primitives, view_directions
-from prior.vrmm import Geometry, VRMM
+from prior.vrmm import VRMM, Geometry
 
 SHARD = 128
 """Renderings in a shard."""
