@@ -17,7 +17,9 @@ from fitting.camerafile import read_camera_file
 from fitting.diagnostics import drift, input_metrics, judge, light_estimate
 from fitting.finetune import Finetuned, finetune
 from fitting.inversion import Inversion, Progress, invert
-from fitting.landmarks import LandmarkSource
+from fitting.initializer.landmarks import NetworkLandmarks
+from fitting.initializer.storage import Initializer, has_initializer, load_initializer
+from fitting.landmarks import FilesFirst, LandmarkFiles, LandmarkSource
 from fitting.photo import Photo, read_photo
 from fitting.recipe import FitRecipe
 from fitting.rendering import render_solution
@@ -41,19 +43,41 @@ class Prior:
     model: VRMM
     rendering: RenderConfig
     bank: TrainingBank
+    initializer: Initializer | None = None
 
     @staticmethod
-    def load(folder: Path | str) -> "Prior":
-        """Raises VrmmError where ``folder`` is not a run folder."""
+    def load(folder: Path | str, initializer: bool | None = None) -> "Prior":
+        """Read a run folder.
+
+        Args:
+            folder: of the run.
+            initializer: whether its initializer is used; None for where there is one.
+
+        Raises:
+            VrmmError: ``folder`` is not a run folder, or its initializer is wanted and absent, or not its own.
+        """
         folder = Path(folder)
         model, rendering, _ = load_weights(folder)
+        sha256 = prior_sha256(folder)
+        wanted = has_initializer(folder) if initializer is None else initializer
         return Prior(
             folder=folder,
-            sha256=prior_sha256(folder),
+            sha256=sha256,
             model=model.requires_grad_(False),
             rendering=rendering,
             bank=TrainingBank.of_prior(folder, model),
+            initializer=load_initializer(folder, sha256) if wanted else None,
         )
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes whenever fits would come out differently."""
+        return self.sha256 if self.initializer is None else f"{self.sha256}+{self.initializer.sha256}"
+
+    @property
+    def landmarks(self) -> LandmarkSource:
+        """Files beside the photos; without one, what the initializer finds."""
+        return LandmarkFiles() if self.initializer is None else FilesFirst(NetworkLandmarks(self.initializer))
 
 
 def fit(
@@ -78,7 +102,8 @@ def fit(
         recipe: of the fit.
         out: folder of the avatar.
         cameras: a camera file (``fitting.camerafile``); without one the lenses are found from the landmarks.
-        landmarks: where landmarks come from; files beside the photos by default.
+        landmarks: where landmarks come from; by default files beside the photos, and where there is none the
+            prior's initializer.
         inversion_from: an avatar of the same photos, prior and inversion recipe, whose inversion is taken over.
         progress: called as ``progress(stage, done, total, loss)``.
 
@@ -87,18 +112,20 @@ def fit(
     """
     out = Path(out)
     check_target(out)
-    views = stack_photos(read_photos(photos, recipe.image_size, cameras, landmarks))
     prior = prior if isinstance(prior, Prior) else Prior.load(prior)
-    key = fit_key(prior.sha256, views, recipe)
+    views = stack_photos(read_photos(photos, recipe.image_size, cameras, landmarks or prior.landmarks))
+    key = fit_key(prior.fingerprint, views, recipe)
     done = _finished(out, key)
     if done is not None:
         return done
     torch.set_num_threads(recipe.threads)
     work = working_folder(out)
     with RunLock(work):
-        keeping = _Inversions(work=work, other=inversion_from, key=inversion_key(prior.sha256, views, recipe))
+        keeping = _Inversions(work=work, other=inversion_from, key=inversion_key(prior.fingerprint, views, recipe))
         inversion, seconds = keeping.get(
-            lambda: invert(prior.model, prior.rendering, views, recipe, prior.bank, progress)
+            lambda: invert(
+                prior.model, prior.rendering, views, recipe, prior.bank, progress, initializer=prior.initializer
+            )
         )
         began = time.perf_counter()
         tuned = finetune(prior.model, prior.rendering, views, inversion.solution, recipe, prior.bank, progress)
@@ -164,6 +191,7 @@ def _description(prior: Prior, views: Views, recipe: FitRecipe, key: str, invers
         "key": key,
         "inversion_key": inversion,
         "prior": {"sha256": prior.sha256, "subjects": len(prior.model.subjects)},
+        "initializer": None if prior.initializer is None else prior.initializer.sha256,
         "photos": list(views.names),
         "placed": views.placed,
         "crops": views.crops.tolist(),
@@ -181,6 +209,7 @@ def _report(prior: Prior, views: Views, inversion: Inversion, tuned: Finetuned, 
         "sound": not reasons,
         "reasons": reasons,
         "input": {"inversion": inverted, "finetuned": finetuned},
+        "starts": inversion.starts,
         "losses": {
             "inversion": _thinned(inversion.losses),
             "finetuning": _thinned(tuned.losses),

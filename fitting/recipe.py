@@ -39,7 +39,10 @@ class InversionConfig:
     """Eq. 14.
 
     Attributes:
-        steps: of Adam.
+        steps: of Adam from the mean identity.
+        informed_steps: of Adam from what the initializer says.
+        starts: how many starts are tried, at most: the initializer's, the mean, the most similar training identity.
+        enough: picture loss (the weighted sum of ``losses``) at which no other start is tried.
         coarse: share of the steps at half the resolution, first.
         lr_weights, lr_expression, lr_light: rates of the blend weights, of z_e and of the light.
         lr_turn, lr_shift, lr_focal: of the head pose (radians, metres) and of the logarithm of the focal length.
@@ -57,6 +60,9 @@ class InversionConfig:
     """
 
     steps: int = 240
+    informed_steps: int = 80
+    starts: int = 3
+    enough: float = 0.06
     coarse: float = 0.5
     lr_weights: float = 0.03
     lr_expression: float = 0.03
@@ -78,6 +84,8 @@ class InversionConfig:
         _require_not_negative(self)
         if self.steps < 1:
             raise VrmmError(f"inversion.steps={self.steps} must be 1 or more")
+        if self.informed_steps < 1 or self.starts < 1:
+            raise VrmmError("inversion.informed_steps and inversion.starts must be 1 or more")
         if self.coarse > 1 or self.fade > 1:
             raise VrmmError("inversion.coarse and inversion.fade are shares of the steps; they lie in [0, 1]")
 

@@ -17,14 +17,23 @@ def fit(
     cameras: Annotated[Path | None, typer.Option(help="JSON with the cameras of the photos by file name.")] = None,
     recipe: Annotated[Path, typer.Option(help="Fitting recipe.")] = DEFAULT_RECIPE,
     steps: Annotated[int | None, typer.Option(help="Fine-tuning steps; 0 for inversion alone.")] = None,
+    initializer: Annotated[
+        bool | None,
+        typer.Option(
+            "--initializer/--no-initializer",
+            help="Start from the network of vrmm train-initializer; by default where there is one.",
+        ),
+    ] = None,
     expressions: Annotated[str | None, typer.Option(help="shared or each: do all photos show one expression?")] = None,
 ) -> None:
     """Turn photos of one person into an avatar that can be animated and relit.
 
-    Beside each photo lie its 68 landmarks (photo.lmk.npz, .json or .pts) and, if there is one, the head's mask
-    (photo.mask.png). Run the same command again to continue after an interruption.
+    Beside each photo lie its 68 landmarks (photo.lmk.npz, .json or .pts), unless the prior's initializer finds them
+    (vrmm train-initializer), and, if there is one, the head's mask (photo.mask.png). Run the same command again to
+    continue after an interruption.
     """
     from datasets.config import load_config
+    from fitting.fit import Prior
     from fitting.fit import fit as run_fit
     from fitting.recipe import FitRecipe
 
@@ -35,12 +44,14 @@ def fit(
     if expressions is not None:
         overrides.append(f"expressions={expressions}")
     config = load_config(FitRecipe, recipe, overrides)
-    total = config.inversion.steps + config.finetune.steps
-    before = {"inversion": 0, "fine-tuning": config.inversion.steps}
+    loaded = Prior.load(prior, initializer)
+    first = config.inversion.steps if loaded.initializer is None else config.inversion.informed_steps
+    total = first + config.finetune.steps
+    before = {"inversion": 0, "fine-tuning": first}
     with progress_bar(f"fitting {out}") as report:
         avatar = run_fit(
             photos,
-            prior,
+            loaded,
             config,
             out,
             cameras=cameras,
