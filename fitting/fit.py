@@ -16,9 +16,9 @@ from fitting.bank import TrainingBank
 from fitting.camerafile import read_camera_file
 from fitting.diagnostics import drift, input_metrics, judge, light_estimate
 from fitting.finetune import Finetuned, finetune
-from fitting.inversion import Inversion, Progress, invert
 from fitting.initializer.landmarks import NetworkLandmarks
 from fitting.initializer.storage import Initializer, has_initializer, load_initializer
+from fitting.inversion import Inversion, Progress, invert
 from fitting.landmarks import FilesFirst, LandmarkFiles, LandmarkSource
 from fitting.photo import Photo, read_photo
 from fitting.recipe import FitRecipe

@@ -120,16 +120,17 @@ class Augmentation:
         """Over black, or over smooth or busy noise of any colour; the same behind nothing where there is no face."""
         size = self._size
         base = random.uniform((3, 1, 1)) ** 2
-        layers = sum(
-            interpolate(random.normal((3, cells, cells)), size=(size, size), mode="bilinear", align_corners=False)
-            * (0.5 * random.uniform((1, 1, 1)) ** 2)
-            for cells in (2, 6, 20)
-        )
+        layers = torch.stack([self._noise(cells, random) for cells in (2, 6, 20)]).sum(dim=0)
         grey = random.chance(0.5)[:, None, None, None]
         layers = torch.where(grey, layers.mean(dim=1, keepdim=True), layers)
         behind = base * torch.exp(2.0 * layers)
         dark = random.chance(self._config.black) & (face != 0.0)
         return radiance + (1.0 - alpha) * torch.where(dark[:, None, None, None], 0.0, behind)
+
+    def _noise(self, cells: int, random: "_Random") -> Float[Tensor, "B 3 S S"]:
+        """Blotches of a size, strong in some pictures only."""
+        blotches = random.normal((3, cells, cells)) * (0.5 * random.uniform((1, 1, 1)) ** 2)
+        return interpolate(blotches, size=(self._size, self._size), mode="bilinear", align_corners=False)
 
     def _camera(self, picture: Float[Tensor, "B 3 S S"], random: "_Random") -> Float[Tensor, "B 3 S S"]:
         """Blur, noise and compression of display values."""
