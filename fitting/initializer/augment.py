@@ -134,11 +134,13 @@ class Augmentation:
 
     def _camera(self, picture: Float[Tensor, "B 3 S S"], random: "_Random") -> Float[Tensor, "B 3 S S"]:
         """Blur, noise and compression of display values."""
-        soft = _box(_box(picture))  # a standard deviation of about 1.2 pixels
-        share = (random.uniform((1, 1, 1)) * self._config.blur / 1.2).clamp(max=1.0)
+        soft = avg_pool2d(picture, 3, 1, 1, count_include_pad=False)  # a standard deviation of 0.8 pixels
+        share = (random.uniform((1, 1, 1)) * self._config.blur / 0.8).clamp(max=1.0)
         picture = picture + share * (soft - picture)
         sigma = self._config.noise * random.uniform((1, 1, 1)) ** 2
-        picture = (picture + sigma * random.normal(tuple(picture.shape[1:]))).clamp(0.0, 1.0)
+        noise = random.normal((1, *picture.shape[2:]))
+        noise = torch.cat([noise, noise.roll(7, dims=2), noise.roll(5, dims=3)], dim=1)  # a third of the random numbers
+        picture = (picture + sigma * noise).clamp(0.0, 1.0)
         for row in torch.nonzero(random.chance(self._config.jpeg)).flatten().tolist():
             picture[row] = _compressed(picture[row], 25 + int(70 * random.one()))
         return picture
@@ -164,10 +166,6 @@ class _Random:
 
     def one(self) -> float:
         return float(torch.rand((), generator=self._generator))
-
-
-def _box(picture: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B 3 S S"]:
-    return avg_pool2d(picture, 3, 1, 1, count_include_pad=False)
 
 
 def _compressed(picture: Float[Tensor, "3 S S"], quality: int) -> Float[Tensor, "3 S S"]:

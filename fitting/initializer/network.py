@@ -1,13 +1,13 @@
 """The network: one pass from a crop of a face to landmarks, pose, codes and light."""
 
 import dataclasses
-import math
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import interpolate, normalize, softplus
+from torch.nn.functional import grid_sample, interpolate, normalize, softplus
 
+from fitting.initializer.places import places_from_landmarks
 from fitting.initializer.recipe import NetworkConfig
 from fitting.state import SOFTPLUS_ONE
 
@@ -56,12 +56,16 @@ class AnswerSizes:
 
 
 class InitializerNetwork(nn.Module):
-    """Convolutions down to a sixteenth of the resolution; heat maps on the way for landmarks, a vector for the rest.
+    """One pass in two looks: landmarks from the whole crop, then all else from what is seen at the landmarks.
 
-    Untrained, it answers with the mean identity, the expression and light of ``at_means``, and a frontal pose.
-    Final.
+    A vector of the whole crop gives the landmarks roughly and heat maps correct them. Where they are, and the
+    features at these places (Cao et al., Face Alignment by Explicit Shape Regression, 2012, call them indexed by
+    shape), say pose, codes and light: wherever the face is in the crop, the same number comes from the same cheek.
+    Untrained, it answers with the means of ``at_means`` and a frontal pose. Final.
     """
 
+    places: Tensor
+    mean_landmarks: Tensor
     mean_expression: Tensor
     expression_spread: Tensor
     light_level: Tensor
@@ -71,51 +75,91 @@ class InitializerNetwork(nn.Module):
         super().__init__()
         self.config, self.sizes = config, sizes
         first, second, third, fourth = config.channels
-        self.stem = nn.Sequential(_block(3, first, 2), _block(first, second, 2), _block(second, second, 1))
+        self.shallow = _block(3, first, 2)
+        self.stem = nn.Sequential(_block(first, second, 2), _block(second, second, 1))
         self.middle = nn.Sequential(_block(second, third, 2), _block(third, third, 1))
         self.deep = nn.Sequential(_block(third, fourth, 2), nn.Flatten(1))
-        grid = config.size // 16
-        self.vector = nn.Sequential(
-            nn.Linear(fourth * grid * grid, config.features), nn.ReLU(), nn.Dropout(config.dropout)
-        )
+        grid, features = config.size // 16, config.features
+        self.whole = nn.Sequential(nn.Linear(fourth * grid * grid, features), nn.ReLU())
+        self.rough = _at_zero(nn.Linear(features, 68 * 2 + 68 + 1))
         self.context = nn.Conv2d(third, second, 1)
         self.heat = nn.Sequential(_block(second, second, 1), nn.Conv2d(second, 68, 1))
-        counts = (6, 1, sizes.subjects, sizes.expression, sizes.directions * 3, 1, 68)
-        self.answers = nn.Linear(config.features, sum(counts))
-        self._counts = counts
-        nn.init.zeros_(self.answers.weight)
-        nn.init.zeros_(self.answers.bias)
+        self.register_buffer("places", places_from_landmarks(), persistent=False)
+        seen = len(self.places) * (first + second) + 68 * 2 + 3 + features
+        self.face = nn.Sequential(nn.Linear(seen, features), nn.ReLU(), nn.Dropout(config.dropout))
+        self._counts = (6, 1, sizes.subjects, sizes.expression, sizes.directions * 3)
+        self.answers = _at_zero(nn.Linear(features, sum(self._counts)))
+        self.register_buffer("mean_landmarks", torch.zeros(68, 2))
         self.register_buffer("mean_expression", torch.zeros(sizes.expression))
         self.register_buffer("expression_spread", torch.ones(()))
         self.register_buffer("light_level", torch.ones(()))
-        self.register_buffer("mean_field", torch.tensor(math.log(math.tan(math.radians(11.0)))))
+        self.register_buffer("mean_field", torch.zeros(()))
 
-    def at_means(self, z_e: Float[Tensor, "S E"], light: Float[Tensor, "S L 3"], log_field: Float[Tensor, "S"]) -> None:
-        """Let the untrained answers be the means of these, and their scale the unit of what is learnt."""
+    def at_means(
+        self,
+        landmarks: Float[Tensor, "S 68 2"],
+        z_e: Float[Tensor, "S E"],
+        light: Float[Tensor, "S L 3"],
+        log_field: Float[Tensor, "S"],
+    ) -> None:
+        """Let the untrained answers be the means of these, and their scale the unit of what is learnt.
+
+        ``landmarks`` are in the frames of the crops.
+        """
+        self.mean_landmarks.copy_(landmarks.mean(dim=0))
         self.mean_expression.copy_(z_e.mean(dim=0))
         self.expression_spread.copy_(z_e.std(dim=0).square().mean().sqrt().clamp(min=1e-4))
         self.light_level.copy_(light.mean())
         self.mean_field.copy_(log_field.mean())
 
-    def forward(self, picture: Float[Tensor, "B 3 S S"]) -> Prediction:
-        """``picture`` holds display values in [0, 1]."""
-        fine = self.stem(picture - 0.5)
+    def forward(self, picture: Float[Tensor, "B 3 S S"], hint: Float[Tensor, "B 68 2"] | None = None) -> Prediction:
+        """What is in crops of display values in [0, 1].
+
+        ``hint`` has landmarks to look at instead of the network's own where it is not NaN: in training, so that the
+        second look need not wait for the first.
+        """
+        shallow = self.shallow(picture - 0.5)
+        fine = self.stem(shallow)
         middle = self.middle(fine)
-        parts = self.answers(self.vector(self.deep(middle))).split(self._counts, dim=1)
-        turn, field, blend, expression, light, face, spread = parts
+        whole = self.whole(self.deep(middle))
+        rough, spread, face = self.rough(whole).split((136, 68, 1), dim=1)
         grown = interpolate(self.context(middle), scale_factor=2.0, mode="bilinear", align_corners=False)
-        landmarks = _expected_places(self.heat(fine + grown))
+        landmarks = self.mean_landmarks + rough.unflatten(1, (68, 2)) + _expected_places(self.heat(fine + grown))
+        looked_at = landmarks.detach()
+        if hint is not None:
+            looked_at = torch.where(hint.isnan(), looked_at, hint)
+        seen = torch.cat([self._look(shallow, fine, looked_at), _shape(looked_at), whole], dim=1)
+        turn, field, blend, expression, light = self.answers(self.face(seen)).split(self._counts, dim=1)
         raw_light = light.unflatten(1, (self.sizes.directions, 3)) + SOFTPLUS_ONE
         return Prediction(
             landmarks=landmarks,
             spread=LEAST_SPREAD + 0.1 * softplus(spread),
             rotation=_rotation(turn),
             log_field=self.mean_field + 0.3 * field[:, 0],
-            blend=1.0 / self.sizes.subjects + blend - blend.mean(dim=1, keepdim=True),
+            blend=1.0 / self.sizes.subjects + 0.3 * (blend - blend.mean(dim=1, keepdim=True)),
             z_e=self.mean_expression + self.expression_spread * expression,
             light=self.light_level * softplus(raw_light),
             face=face[:, 0],
         )
+
+    def _look(self, shallow: Tensor, fine: Tensor, landmarks: Float[Tensor, "B 68 2"]) -> Float[Tensor, "B F"]:
+        """Features at the places of the face; zeros beyond the crop."""
+        places = (self.places @ landmarks)[:, :, None]
+        found = [grid_sample(maps, places, align_corners=False) for maps in (shallow, fine)]
+        return torch.cat(found, dim=1).flatten(1)
+
+
+def _shape(landmarks: Float[Tensor, "B 68 2"]) -> Float[Tensor, "B F"]:
+    """Landmarks around their middle in units of their spread, and these three numbers."""
+    middle = landmarks.mean(dim=1, keepdim=True)
+    spread = (landmarks - middle).square().mean(dim=(1, 2), keepdim=True).sqrt().clamp(min=1e-3)
+    return torch.cat([((landmarks - middle) / spread).flatten(1), middle[:, 0], spread[:, :, 0].log()], dim=1)
+
+
+def _at_zero(layer: nn.Linear) -> nn.Linear:
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
 
 
 def _block(channels: int, out: int, stride: int) -> nn.Module:

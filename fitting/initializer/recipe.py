@@ -48,7 +48,7 @@ class AugmentConfig:
         shift, zoom, roll: largest change of the crop: in its sides, as a factor, in degrees.
         far: share of the pictures whose crop is as wrong as that of a search for faces.
         empty: share of the pictures without a face.
-        blur: largest standard deviation of a blur, pixels.
+        blur: largest standard deviation of a blur, pixels; at most 0.8.
         noise: largest standard deviation of noise, display values.
         jpeg: share of the pictures that are compressed.
         exposed: share of the pictures that are exposed as a camera would do it by itself; the rest are as bright as
@@ -66,6 +66,13 @@ class AugmentConfig:
     jpeg: float = 0.3
     exposed: float = 0.3
 
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            if getattr(self, field.name) < 0:
+                raise VrmmError(f"augment.{field.name}={getattr(self, field.name)} must not be negative")
+        if self.zoom < 1:
+            raise VrmmError(f"augment.zoom={self.zoom} is the largest factor; it must be 1 or more")
+
 
 @dataclasses.dataclass(kw_only=True)
 class NetworkConfig:
@@ -73,9 +80,9 @@ class NetworkConfig:
 
     Attributes:
         size: side of its input, pixels; a multiple of 16.
-        channels: after each halving of the resolution, five of them at most four halvings apart.
-        features: length of the vector that pose, codes and light are read from.
-        dropout: share of those features that is left out in training.
+        channels: after each of four halvings of the resolution.
+        features: length of the vectors of the whole crop and of the face.
+        dropout: share of the face's features that is left out in training.
     """
 
     size: int = 64
@@ -115,6 +122,8 @@ class InitializerRecipe:
         held_out: share of the renderings that the network is judged by and never trained on.
         steps, batch: of Adam.
         lr: largest rate of a one-cycle schedule.
+        hinted: share of the pictures whose face is looked at where it is, give or take ``hint_noise`` (in the crop's
+            frame), and not where the network believes it to be.
         checkpoint_every: steps.
     """
 
@@ -126,6 +135,8 @@ class InitializerRecipe:
     steps: int = 2400
     batch: int = 64
     lr: float = 3e-3
+    hinted: float = 0.5
+    hint_noise: float = 0.04
     checkpoint_every: int = 200
     heads: HeadsConfig = dataclasses.field(default_factory=HeadsConfig)
     augment: AugmentConfig = dataclasses.field(default_factory=AugmentConfig)

@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from datasets.config import to_dict
 from datasets.files import atomic_write_bytes, read_json
 from fitting.avatar import prior_sha256
 from fitting.bank import TrainingBank
-from fitting.initializer.augment import Augmentation
+from fitting.initializer.augment import Augmentation, Batch
+from fitting.initializer.crop import face_squares, to_crop
 from fitting.initializer.losses import TrainingLoss
 from fitting.initializer.network import AnswerSizes, InitializerNetwork
 from fitting.initializer.recipe import InitializerRecipe
@@ -89,7 +91,9 @@ class _Training:
                 subjects=samples.blend.shape[1], expression=config.expression, directions=config.light_directions
             ),
         )
-        network.at_means(training.z_e, training.light, (training.picture.shape[-1] / 2 / training.focal).log())
+        squares = face_squares(training.landmarks)
+        upright = to_crop(training.landmarks, squares, torch.zeros(len(squares)))
+        network.at_means(upright, training.z_e, training.light, (squares[:, 2] / 2 / training.focal).log())
         loss = TrainingLoss(training, self._model.light_sphere, recipe.losses)
         augmentation = Augmentation(recipe.augment, recipe.network.size, has_level=self._bank.has_lights)
         began = time.perf_counter()
@@ -124,7 +128,7 @@ class _Training:
             rows = torch.randint(len(samples), (recipe.batch,), generator=generator)
             torch.manual_seed(recipe.seed * 1_000_003 + step)  # of the dropout: a resumed run gives the same numbers
             batch = augmentation(samples.chosen(rows), generator)
-            terms = loss(network(batch.picture), batch)
+            terms = loss(network(batch.picture, self._hint(batch, generator)), batch)
             optimizer.zero_grad(set_to_none=True)
             loss.total(terms).backward()
             torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
@@ -139,6 +143,12 @@ class _Training:
             if self._progress is not None:
                 self._progress("training", step + 1, recipe.steps)
         return recipe.steps - first, history
+
+    def _hint(self, batch: Batch, generator: torch.Generator) -> Float[Tensor, "B 68 2"]:
+        """True landmarks, nearly, for some pictures; NaN for the others."""
+        wanted = torch.rand(len(batch.face), 1, 1, generator=generator) < self._recipe.hinted
+        noise = self._recipe.hint_noise * torch.randn(batch.landmarks.shape, generator=generator)
+        return torch.where(wanted, batch.landmarks + noise, torch.nan)
 
     def _tell(self, stage: str) -> Callable[[int, int], object]:
         return lambda done, total: None if self._progress is None else self._progress(stage, done, total)

@@ -139,11 +139,12 @@ def test_augmented_truth_fits_the_picture(samples: Samples) -> None:
 
 def test_the_untrained_network_says_what_is_usual(samples: Samples) -> None:
     network = InitializerNetwork(small_recipe().network, AnswerSizes(subjects=5, expression=6, directions=12)).eval()
-    network.at_means(samples.z_e, samples.light, samples.focal.log())
+    network.at_means(samples.landmarks, samples.z_e, samples.light, samples.focal.log())
     with torch.no_grad():
         found = network(torch.rand(2, 3, 32, 32))
     torch.testing.assert_close(found.rotation, torch.diag(torch.tensor([1.0, -1.0, -1.0])).expand(2, 3, 3))
     torch.testing.assert_close(found.blend, torch.full((2, 5), 0.2))
+    torch.testing.assert_close(found.log_field, samples.focal.log().mean().expand(2))
     torch.testing.assert_close(found.z_e[0], samples.z_e.mean(dim=0))
     assert float(found.light.min()) > 0.0
 
