@@ -219,7 +219,9 @@ def _array(value: object, path: Path) -> np.ndarray:
 
 def _checked(points: np.ndarray, path: Path) -> Float[np.ndarray, "*F 68 2"]:
     if not 2 <= points.ndim <= 4 or points.shape[-1] not in (2, 3) or points.dtype.kind not in "fiu":
-        raise VrmmError(f"{path} holds landmarks of shape {points.shape}; needed are numbers [68, 2], [98, 2] or [478, 2]")
+        raise VrmmError(
+            f"{path} holds landmarks of shape {points.shape}; needed are numbers [68, 2], [98, 2] or [478, 2]"
+        )
     return to_68(points[..., :2].astype(np.float64), str(path))
 
 

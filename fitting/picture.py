@@ -101,7 +101,7 @@ def _check_header(size: tuple[int, int], mode: str, path: Path) -> None:
         raise VrmmError(_grey(path))
 
 
-def _to_srgb(image, profile: bytes | None):  # noqa: ANN001, ANN202 - Pillow's types, imported late
+def _to_srgb(image, profile: bytes | None):
     """RGB values in sRGB; a profile that cannot be used is left out."""
     from PIL import ImageCms
 
