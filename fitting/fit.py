@@ -97,7 +97,9 @@ def fit_photos(
 ) -> Avatar:
     """Photos of one person to an avatar bundle in ``out``.
 
-    Masks that are not known are estimated with the prior's own heads (``fitting.foreground``). An interrupted fit leaves no bundle; the same call again continues after its last finished stage. Where the
+    Masks that are not known are estimated with the prior's own heads (``fitting.foreground``).
+
+    An interrupted fit leaves no bundle; the same call again continues after its last finished stage. Where the
     bundle of just this fit is there already, it is read and returned.
 
     Args:

@@ -1,6 +1,7 @@
 """The face to fit in every frame of a video."""
 
 import io
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -63,7 +64,7 @@ def bridge_gaps(points: Float[np.ndarray, "T 68 2"], source: FrameSource) -> Flo
     seen = np.flatnonzero(np.isfinite(points).all(axis=(1, 2)))
     most = max(1, round(MOST_SECONDS * source.fps))
     edges = np.concatenate([[-1], seen, [len(points)]])
-    for before, after in zip(edges[:-1], edges[1:], strict=True):
+    for before, after in itertools.pairwise(edges.tolist()):
         if after - before - 1 > most:
             raise VrmmError(
                 f"{source.path} shows no face from frame {before + 1} to {after - 1}; cut them out, or give their "

@@ -1,4 +1,4 @@
-"""``fit_video``: a video to an avatar bundle with its animation, stage by stage, each kept until the bundle is whole."""
+"""``fit_video``: a video to an avatar bundle with its animation; every stage is kept until the bundle is whole."""
 
 import dataclasses
 import hashlib

@@ -24,7 +24,7 @@ SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi")
 SRGB = ImageEncoding(transfer="srgb", bits=8)
 HD_HEIGHT = 720
 """Videos that do not name their colour matrix use BT.709 from here on and BT.601 below."""
-_UNSPECIFIED, _BT601, _BT709 = 2, 5, 1
+_UNSPECIFIED, _BT601, _BT709 = 2, 5, 1  # MatrixCoefficients of ITU-T H.273
 _HDR = {16: "PQ", 18: "HLG"}
 """Transfer characteristics of ITU-T H.273."""
 
@@ -268,7 +268,7 @@ def _mask_beside(file: Path, alpha: np.ndarray | None, shape: tuple[int, ...]) -
 def _check_size(found: tuple[int, ...], wanted: tuple[int, ...], what: str) -> None:
     if found[:2] != wanted[:2]:
         raise VrmmError(
-            f"{what} is {found[1]}×{found[0]} pixels, but the first frame {wanted[1]}×{wanted[0]}; all must be of one size"
+            f"{what} is {found[1]}×{found[0]} pixels, but the first frame {wanted[1]}×{wanted[0]}; make them equal"
         )
 
 

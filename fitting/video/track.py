@@ -4,6 +4,7 @@ import dataclasses
 import io
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -53,7 +54,9 @@ class Tracker:
         """
         first = self._first
         chunks = _kept(folder)
-        rows = [row for chunk in chunks for row in zip(*(chunk[name] for name in _PARTS), strict=True)]
+        rows: list[tuple[Tensor, ...]] = [
+            row for chunk in chunks for row in zip(*(chunk[name] for name in _PARTS), strict=True)
+        ]
         if not rows:
             rows = [(first.z_e[0], first.rotation[0], first.translation[0], torch.zeros(()))]
         for row in range(len(rows), len(frames)):
@@ -120,9 +123,11 @@ def _kept(folder: Path) -> list[dict[str, Tensor]]:
 
 
 def _keep(folder: Path, number: int, rows: list[tuple[Tensor, ...]]) -> dict[str, Tensor]:
-    parts = dict(zip(_PARTS, (torch.stack(part) for part in zip(*rows, strict=True)), strict=True))
+    stacked = [torch.stack(part) for part in zip(*rows, strict=True)]
+    parts: dict[str, Tensor] = dict(zip(_PARTS, stacked, strict=True))
+    arrays: dict[str, Any] = {name: value.numpy() for name, value in parts.items()}
     data = io.BytesIO()
-    np.savez(data, **{name: value.numpy() for name, value in parts.items()})
+    np.savez(data, **arrays)
     atomic_write_bytes(_path(folder, number), data.getvalue())
     return parts
 
