@@ -31,7 +31,8 @@ def inversion_key(prior_sha256: str, views: Views, recipe: FitRecipe) -> str:
 
 def fit_key(prior_sha256: str, views: Views, recipe: FitRecipe) -> str:
     """Changes whenever the avatar would come out differently."""
-    return _digest(prior_sha256, views, {**to_dict(recipe), "threads": 0})
+    parts = {name: value for name, value in to_dict(recipe).items() if name not in ("threads", "video")}
+    return _digest(prior_sha256, views, parts)
 
 
 def save_inversion(folder: Path, inversion: Inversion, key: str, seconds: float) -> None:

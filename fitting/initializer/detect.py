@@ -10,9 +10,9 @@ from torch.nn.functional import avg_pool2d
 from fitting.initializer.crop import cut, face_squares, from_crop
 from fitting.initializer.network import InitializerNetwork, Prediction
 
-LARGEST, SMALLEST, RATIO = 1.3, 0.1, 0.72
+LARGEST, SMALLEST, RATIO = 1.3, 0.16, 0.72
 """Sides of the windows in longer sides of the picture, and of each in the next larger ones'."""
-STRIDE = 0.25
+STRIDE = 0.3
 """Of the windows, in their sides."""
 LEAST_PIXELS = 24.0
 """Side of the smallest window."""

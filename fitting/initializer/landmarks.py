@@ -1,31 +1,29 @@
-"""Landmarks of photos from our own network: no file and no download is needed."""
-
-from pathlib import Path
+"""Landmarks of pictures from our own network: no file and no download is needed."""
 
 import numpy as np
 import torch
 from jaxtyping import Float
 
-from datasets.errors import VrmmError
 from fitting.initializer.detect import find_faces
 from fitting.initializer.storage import Initializer
-from fitting.landmarks import LandmarkSource
-from fitting.photo import read_pixels
-from prior.metrics import display
+from fitting.landmarks import LandmarkSource, Picture
 
 
 class NetworkLandmarks(LandmarkSource):
-    """Looks for one face anywhere in the photo. Final."""
+    """Looks for faces anywhere in the picture. Final."""
 
     def __init__(self, initializer: Initializer) -> None:
-        self._network = initializer.network
+        self._initializer = initializer
 
-    def find(self, photo: Path) -> Float[np.ndarray, "68 2"]:
-        linear, _ = read_pixels(photo)
-        picture = display(torch.from_numpy(np.ascontiguousarray(linear.transpose(2, 0, 1))).float())
-        faces = find_faces(self._network, picture)
-        if len(faces.score) == 0:
-            raise VrmmError(f"{photo} shows no face that the initializer finds; put its landmarks beside it")
-        if len(faces.score) > 1:
-            raise VrmmError(f"{photo} shows {len(faces.score)} faces; crop it to one, or put its landmarks beside it")
-        return faces.landmarks[0].double().numpy()
+    def find(self, picture: Picture) -> Float[np.ndarray, "F 68 2"]:
+        values = torch.from_numpy(np.ascontiguousarray(picture.rgb.transpose(2, 0, 1))).float() / 255.0
+        return find_faces(self._initializer.network, values).landmarks.double().numpy()
+
+    def remedy(self, picture: Picture) -> str:
+        return (
+            "the prior's initializer sees no face in it; use a picture in which the face is larger and all to be seen"
+        )
+
+    @property
+    def fingerprint(self) -> str:
+        return self._initializer.sha256

@@ -173,7 +173,9 @@ def test_an_interrupted_training_gives_the_same_network(run: Path) -> None:
     with pytest.raises(VrmmError, match="has no initializer; train it with: vrmm train-initializer"):
         load_initializer(run, whole["prior"])
     steps: list[int] = []
-    resumed = train_initializer(run, small_recipe(), lambda s, done, total: steps.append(done) if s == "training" else 0)
+    resumed = train_initializer(
+        run, small_recipe(), lambda s, done, total: steps.append(done) if s == "training" else 0
+    )
     assert steps == [5, 6]  # the checkpoint of step 4 was the last
     assert resumed["held_out"] == whole["held_out"]
     for name, value in load_initializer(run, whole["prior"]).network.state_dict().items():
