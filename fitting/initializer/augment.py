@@ -118,7 +118,6 @@ class Augmentation:
 
     def _before_background(self, radiance: Tensor, alpha: Tensor, face: Tensor, random: "_Random") -> Tensor:
         """Over black, or over smooth or busy noise of any colour; the same behind nothing where there is no face."""
-        size = self._size
         base = random.uniform((3, 1, 1)) ** 2
         layers = torch.stack([self._noise(cells, random) for cells in (2, 6, 20)]).sum(dim=0)
         grey = random.chance(0.5)[:, None, None, None]
