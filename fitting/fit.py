@@ -14,7 +14,7 @@ from datasets.errors import VrmmError
 from fitting.avatar import Avatar, check_target, prior_sha256, read_description
 from fitting.bank import TrainingBank
 from fitting.camerafile import read_camera_file
-from fitting.diagnostics import drift, input_metrics, judge, light_estimate
+from fitting.diagnostics import drift, input_metrics, judge, landmark_error, light_estimate
 from fitting.finetune import Finetuned, finetune
 from fitting.foreground import with_estimated_masks
 from fitting.initializer.landmarks import NetworkLandmarks
@@ -256,7 +256,8 @@ def _description(prior: Prior, views: Views, recipe: FitRecipe, key: str, invers
 def _report(prior: Prior, views: Views, inversion: Inversion, tuned: Finetuned, recipe: FitRecipe) -> dict[str, Any]:
     inverted = input_metrics(render_solution(prior.model, inversion.solution, prior.rendering), views)
     finetuned = input_metrics(render_solution(tuned.model, tuned.solution, prior.rendering), views)
-    reasons = judge(finetuned)
+    landmarks = landmark_error(prior.model, inversion.solution, views)
+    reasons = judge(finetuned, inverted, landmarks)
     return {
         "sound": not reasons,
         "reasons": reasons,
@@ -267,7 +268,10 @@ def _report(prior: Prior, views: Views, inversion: Inversion, tuned: Finetuned, 
             "finetuning": thinned(tuned.losses),
             "locality": thinned(tuned.locality),
         },
-        "diagnostics": drift(prior.model, tuned.model, tuned.solution, prior.rendering, prior.bank, recipe.seed),
+        "diagnostics": {
+            **drift(prior.model, tuned.model, tuned.solution, prior.rendering, prior.bank, recipe.seed),
+            "landmark_error": landmarks,
+        },
         "light": light_estimate(prior.model, tuned.solution.light),
         "focal": tuned.solution.cameras.intrinsics[:, 0, 0].tolist(),
     }
