@@ -18,6 +18,9 @@ from fitting.views import Views
 from prior.render import RenderConfig
 from prior.vrmm import VRMM
 
+USUAL_LIGHT = 1.0
+"""The network's light is held so near to the brightness of the training frames, in its standard deviations: matched to
+the photo, a wrong skin tone would make it too bright or too dark for the objective."""
 LOOK_ALIKES = 32
 """Training identities that are looked at, at most."""
 
@@ -50,6 +53,10 @@ def possible_starts(
     def from_network() -> tuple[FitState, Views]:
         assert initializer is not None
         state, seen = start_from_network(initializer.network, model, views, recipe.expressions)
+        if bank.has_lights:
+            mean, spread = bank.light_level()
+            state.level.clamp_(math.exp(mean - USUAL_LIGHT * spread), math.exp(mean + USUAL_LIGHT * spread))
+            return state, seen
         return _as_bright(state, seen, model, rendering), seen
 
     def from_mean() -> tuple[FitState, Views]:
