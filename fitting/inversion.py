@@ -90,7 +90,7 @@ class Descent:
         )
         steps = config.informed_steps if informed else config.steps
         coarse, switch = views.halved(), 0 if informed else round(config.coarse * steps)
-        optimizer = ScheduledAdam(_groups(state, config, views), steps)
+        optimizer = ScheduledAdam(_groups(state, config, views, config.informed_rate if informed else 1.0), steps)
         history, photo = [], []
         for step in range(steps):
             loss = terms(state, coarse if step < switch else views, step / steps)
@@ -131,11 +131,12 @@ class InversionTerms:
         return total
 
 
-def _groups(state: FitState, config: InversionConfig, views: Views) -> list[dict]:
+def _groups(state: FitState, config: InversionConfig, views: Views, rate: float) -> list[dict]:
+    """The unknowns with their rates; those of codes and light times ``rate``."""
     groups = [
-        {"params": [state.weights], "lr": config.lr_weights},
-        {"params": [state.z_e], "lr": config.lr_expression},
-        {"params": [state.raw_light], "lr": config.lr_light},
+        {"params": [state.weights], "lr": rate * config.lr_weights},
+        {"params": [state.z_e], "lr": rate * config.lr_expression},
+        {"params": [state.raw_light], "lr": rate * config.lr_light},
         {"params": [state.turn], "lr": config.lr_turn},
         {"params": [state.shift], "lr": config.lr_shift},
     ]

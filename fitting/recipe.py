@@ -41,6 +41,8 @@ class InversionConfig:
     Attributes:
         steps: of Adam from the mean identity.
         informed_steps: of Adam from what the initializer says.
+        informed_rate: those steps' rates of weights, expression and light, in those of the steps from the mean: pose
+            and picture agree from the beginning, so that large steps do not go astray.
         starts: how many starts are tried, at most: the initializer's, the mean, the most similar training identity.
         enough: picture loss (the weighted sum of ``losses``) at which no other start is tried.
         coarse: share of the steps at half the resolution, first.
@@ -61,8 +63,9 @@ class InversionConfig:
 
     steps: int = 240
     informed_steps: int = 80
+    informed_rate: float = 2.5
     starts: int = 3
-    enough: float = 0.06
+    enough: float = 0.08
     coarse: float = 0.5
     lr_weights: float = 0.03
     lr_expression: float = 0.03
