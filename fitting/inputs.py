@@ -61,7 +61,7 @@ def prepare_inputs(
         radiance = decode_radiance(shards.read(sample, member), member, shards.info.encoding_of(camera), frame.key)
         mask = decode_mask(shards.read(sample, mask_member), frame.key)
         path = out / f"{frame.subject}_{name}.png"
-        atomic_write_bytes(path, encode_radiance(_over_black(radiance, mask), PHOTO))
+        atomic_write_bytes(path, encode_radiance(over_black(radiance, mask), PHOTO))
         atomic_write_bytes(path.with_name(f"{path.stem}.mask.png"), encode_mask(mask))
         random = np.random.default_rng([seed, zlib.crc32(f"{frame.key}/{name}".encode())])
         write_landmarks(path, points[index] + noise * random.standard_normal(points[index].shape))
@@ -76,7 +76,7 @@ def prepare_inputs(
     return paths
 
 
-def _over_black(radiance: Float[np.ndarray, "H W 3"], mask: Float[np.ndarray, "H W"]) -> Float[np.ndarray, "H W 3"]:
+def over_black(radiance: Float[np.ndarray, "H W 3"], mask: Float[np.ndarray, "H W"]) -> Float[np.ndarray, "H W 3"]:
     """The picture that a camera takes before a black background, with full colour where the mask is partial.
 
     Captured pictures are premultiplied; a photo is multiplied by its mask when it is read.

@@ -39,7 +39,12 @@ class InversionConfig:
     """Eq. 14.
 
     Attributes:
-        steps: of Adam.
+        steps: of Adam from the mean identity.
+        informed_steps: of Adam from what the initializer says.
+        informed_rate: those steps' rates of weights, expression and light, in those of the steps from the mean: pose
+            and picture agree from the beginning, so that large steps do not go astray.
+        starts: how many starts are tried, at most: the initializer's, the mean, the most similar training identity.
+        enough: picture loss (the weighted sum of ``losses``) at which no other start is tried.
         coarse: share of the steps at half the resolution, first.
         lr_weights, lr_expression, lr_light: rates of the blend weights, of z_e and of the light.
         lr_turn, lr_shift, lr_focal: of the head pose (radians, metres) and of the logarithm of the focal length.
@@ -57,6 +62,10 @@ class InversionConfig:
     """
 
     steps: int = 240
+    informed_steps: int = 80
+    informed_rate: float = 2.5
+    starts: int = 3
+    enough: float = 0.08
     coarse: float = 0.5
     lr_weights: float = 0.03
     lr_expression: float = 0.03
@@ -78,6 +87,8 @@ class InversionConfig:
         _require_not_negative(self)
         if self.steps < 1:
             raise VrmmError(f"inversion.steps={self.steps} must be 1 or more")
+        if self.informed_steps < 1 or self.starts < 1:
+            raise VrmmError("inversion.informed_steps and inversion.starts must be 1 or more")
         if self.coarse > 1 or self.fade > 1:
             raise VrmmError("inversion.coarse and inversion.fade are shares of the steps; they lie in [0, 1]")
 
@@ -156,6 +167,54 @@ class FinetuneConfig:
             raise VrmmError(f"finetune.decoders: {unknown[0]} is unknown; there are {', '.join(DECODERS)}")
 
 
+class LightFrame(enum.Enum):
+    """What the light of a video stands still against."""
+
+    room = "room"
+    head = "head"
+
+
+@dataclasses.dataclass(kw_only=True)
+class VideoConfig:
+    """How a video is fitted: the first frame, the others one by one, then all together.
+
+    Attributes:
+        every: use every so manyth frame.
+        fps: frames a second of a folder of pictures; a video file says so itself.
+        light: ``room`` where the head turns in the light before a camera that stands still; ``head`` where the
+            camera goes around a head that does not turn.
+        steps: of Adam for each frame after the first, the first half of them at half the resolution.
+        visits: how often the joint stage sees each frame.
+        batch: frames in one step of the joint stage and of the fine-tuning.
+        rate: of the joint stage's rates, relative to those of the inversion.
+        landmarks: share of the landmark term's weight that stays in the joint stage.
+        smooth_expression: on the squared distance of an expression from the middle between its neighbours.
+        smooth_turn, smooth_shift: the same for the head's rotation (radians) and place (metres).
+        save_every: steps of the joint stage from one checkpoint to the next.
+    """
+
+    every: int = 1
+    fps: float = 25.0
+    light: LightFrame = LightFrame.room
+    steps: int = 16
+    visits: int = 6
+    batch: int = 2
+    rate: float = 0.3
+    landmarks: float = 0.25
+    smooth_expression: float = 0.02
+    smooth_turn: float = 3.0
+    smooth_shift: float = 300.0
+    save_every: int = 25
+
+    def __post_init__(self) -> None:
+        _require_not_negative(self)
+        for name in ("every", "steps", "batch", "save_every"):
+            if getattr(self, name) < 1:
+                raise VrmmError(f"video.{name}={getattr(self, name)} must be 1 or more")
+        if self.visits < 0 or self.landmarks > 1 or self.fps <= 0:
+            raise VrmmError("video.visits must be 0 or more, video.landmarks lie in [0, 1], video.fps be positive")
+
+
 @dataclasses.dataclass(kw_only=True)
 class FitRecipe:
     """Everything a fit depends on beside the prior and the photos.
@@ -165,6 +224,7 @@ class FitRecipe:
         threads: CPU threads.
         image_size: working size of the photos, pixels.
         expressions: one expression for all photos or one each.
+        video: how a video is fitted.
     """
 
     seed: int = 0
@@ -174,6 +234,7 @@ class FitRecipe:
     losses: ImageWeights = dataclasses.field(default_factory=ImageWeights)
     inversion: InversionConfig = dataclasses.field(default_factory=InversionConfig)
     finetune: FinetuneConfig = dataclasses.field(default_factory=FinetuneConfig)
+    video: VideoConfig = dataclasses.field(default_factory=VideoConfig)
 
     def __post_init__(self) -> None:
         if self.image_size < 32:

@@ -39,6 +39,11 @@ COMMANDS = (
     Command(name="train", target="tools.train:train", help="Train the head model from a recipe."),
     Command(name="evaluate", target="tools.evaluate:evaluate", help="Compare a trained model with rendered truth."),
     Command(name="ablate", target="tools.ablate:ablate", help="Train and compare variants of the model."),
+    Command(
+        name="train-initializer",
+        target="tools.train_initializer:train_initializer",
+        help="Train a prior's network for landmarks and start values.",
+    ),
     Command(name="fit", target="tools.fit:fit", help="Turn one or more images of a person into an avatar."),
     Command(name="report", target="tools.report:report", help="Write the report page of a demo folder."),
     Command(name="launch", target="tools.launch:launch", help="Run train, evaluate, ablate, fit or sweeps on Slurm."),
