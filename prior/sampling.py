@@ -34,5 +34,6 @@ def draw_gaussian(
     bank = codes.detach().double()
     mean = bank.mean(dim=0)
     factor = (bank - mean) / (len(bank) - 1) ** 0.5
-    weights = torch.randn(count, len(bank), generator=generator, dtype=torch.float64)
-    return (mean + temperature * weights @ factor).to(codes.dtype)
+    # One by one: torch draws a different sequence where the number of values differs.
+    weights = [torch.randn(len(bank), generator=generator, dtype=torch.float64) for _ in range(count)]
+    return (mean + temperature * torch.stack(weights) @ factor).to(codes.dtype)

@@ -1,0 +1,134 @@
+"""Animation curves made: from frames that the encoders read, from keys, at another rate, about the head at rest."""
+
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from datasets.capture import Pose
+from datasets.errors import VrmmError
+from prior.animation import AnimationCurve
+from prior.vrmm import VRMM
+
+Progress = Callable[[int, int], object]
+HOLD_SECONDS, CHANGE_SECONDS = 0.5, 0.7
+"""How long a curve through keys rests at each of them, and how long it takes to the next."""
+
+
+def encode_motion(
+    model: VRMM,
+    frames: Iterable[tuple[Float[Tensor, "V 3 H W"], Float[Tensor, "V 1 H W"]]],
+    total: int,
+    fps: float,
+    progress: Progress | None = None,
+) -> AnimationCurve:
+    """Expression and head motion of frames as the model's encoders see them (eq. 6, 7), about the mean pose.
+
+    Args:
+        model: of any person: fine-tuning leaves the encoders as they are.
+        frames: of the encoders' views, linear radiance premultiplied by the masks, and the masks.
+        total: how many frames there are.
+        fps: frames a second.
+        progress: called as ``progress(done, total)``.
+    """
+    codes, rotations, translations = [], [], []
+    for images, masks in frames:
+        with torch.no_grad():
+            seen = model.encode(images[None], masks[None])
+        codes.append(seen.mean[0].double().numpy())
+        rotations.append(seen.rotation[0].double().numpy())
+        translations.append(seen.translation[0].double().numpy())
+        if progress is not None:
+            progress(len(codes), total)
+    if not codes:
+        raise VrmmError("there are no frames to read an animation from")
+    return about_rest(np.stack(codes), np.stack(rotations), np.stack(translations), fps)
+
+
+def about_rest(
+    expression: Float[np.ndarray, "T E"],
+    rotation: Float[np.ndarray, "T 3 3"],
+    translation: Float[np.ndarray, "T 3"],
+    fps: float,
+) -> AnimationCurve:
+    """Motion relative to its mean pose: where a head stood, and how the template sits in it, stay with the driver."""
+    rotation = np.stack([_orthonormal(matrix) for matrix in rotation])  # float32 rotations are so to 1e-7 only
+    mean = _orthonormal(rotation.mean(axis=0))
+    return AnimationCurve(
+        expression=expression,
+        rotation=rotation @ mean.T,
+        translation=translation - translation.mean(axis=0),
+        fps=fps,
+    )
+
+
+def through_keys(expressions: Float[np.ndarray, "M E"], poses: Sequence[Pose], fps: float) -> AnimationCurve:
+    """From rest (the code 0) through each key and back: a rest at each of them, a smooth change between.
+
+    Args:
+        expressions: a code for each key, or one for all.
+        poses: of the keys, or one for all; their mean is at rest.
+        fps: of the curve.
+    """
+    count = max(len(expressions), len(poses))
+    codes = np.repeat(expressions, count // len(expressions), axis=0)
+    rotation = np.stack([poses[min(key, len(poses) - 1)].rotation for key in range(count)])
+    translation = np.stack([poses[min(key, len(poses) - 1)].translation for key in range(count)])
+    keys = about_rest(codes, rotation, translation, 1.0)
+    rest, eye = np.zeros_like(codes[:1]), np.eye(3)[None]
+    codes = np.concatenate([rest, keys.expression, rest])
+    rotation = np.concatenate([eye, keys.rotation, eye])
+    translation = np.concatenate([np.zeros((1, 3)), keys.translation, np.zeros((1, 3))])
+    period = HOLD_SECONDS + CHANGE_SECONDS
+    seconds = (count + 1) * period + HOLD_SECONDS
+    place = np.arange(max(2, round(seconds * fps))) / fps / period
+    share = np.clip((place % 1.0 * period - HOLD_SECONDS) / CHANGE_SECONDS, 0.0, 1.0)
+    return _at(codes, rotation, translation, np.minimum(np.floor(place) + _smooth(share), count + 1), fps)
+
+
+def resampled(curve: AnimationCurve, fps: float, seconds: float | None = None) -> AnimationCurve:
+    """The curve at another rate, cut after ``seconds``: linear in code and place, along the arc in rotation.
+
+    Raises:
+        VrmmError: a rate or a length that is not positive.
+    """
+    if not fps > 0 or (seconds is not None and not seconds > 0):
+        raise VrmmError(f"frames a second and seconds must be positive, not {fps:g} and {seconds}")
+    length = curve.seconds if seconds is None else min(seconds, curve.seconds)
+    count = max(1, round(length * fps))
+    if curve.fps == fps:
+        place = np.arange(count, dtype=np.float64)
+    else:
+        place = np.arange(count) * (curve.fps / fps)
+    return _at(curve.expression, curve.rotation, curve.translation, np.minimum(place, len(curve) - 1), fps)
+
+
+def _at(
+    expression: np.ndarray, rotation: np.ndarray, translation: np.ndarray, place: Float[np.ndarray, "S"], fps: float
+) -> AnimationCurve:
+    """Between moments; ``place`` is in moments."""
+    from scipy.spatial.transform import Rotation
+
+    first = np.minimum(np.floor(place).astype(int), len(expression) - 1)
+    second = np.minimum(first + 1, len(expression) - 1)
+    share = (place - first)[:, None]
+    start = Rotation.from_matrix(rotation[first])
+    turn = (Rotation.from_matrix(rotation[second]) * start.inv()).as_rotvec()
+    return AnimationCurve(
+        expression=(1.0 - share) * expression[first] + share * expression[second],
+        rotation=(Rotation.from_rotvec(share * turn) * start).as_matrix(),
+        translation=(1.0 - share) * translation[first] + share * translation[second],
+        fps=fps,
+    )
+
+
+def _smooth(share: np.ndarray) -> np.ndarray:
+    return share * share * (3.0 - 2.0 * share)
+
+
+def _orthonormal(matrix: Float[np.ndarray, "3 3"]) -> Float[np.ndarray, "3 3"]:
+    """The nearest rotation."""
+    left, _, right = np.linalg.svd(np.asarray(matrix, np.float64))
+    return left @ np.diag([1.0, 1.0, np.linalg.det(left @ right)]) @ right
