@@ -63,7 +63,7 @@ def atomic_write_json(path: Path, value: Any, *, indent: int | None = 1) -> None
 def replace_folder(temporary: Path, folder: Path) -> None:
     """Rename ``temporary`` to ``folder``; an older one steps aside first, and comes back if that fails.
 
-    Both lie in the same folder. Raises OSError where a name cannot be changed.
+    Both lie on one disk. Raises OSError where a name cannot be changed.
     """
     aside = None
     if folder.exists():

@@ -1,7 +1,6 @@
 """Where a show is seen from."""
 
 import dataclasses
-import enum
 
 import numpy as np
 
@@ -9,20 +8,13 @@ from datasets.capture import Camera
 from datasets.errors import VrmmError
 from datasets.lightstage.rig import look_at_origin
 from prior.vrmm import VRMM
+from tools.shows.moves import CameraMove
 
 SWAY_DEGREES = 24.0
 """How far a swaying camera goes to each side."""
 DISTANCE_METRES = 1.0
 MARGIN = 1.12
 """Half of the picture's width, in radii of the template."""
-
-
-class CameraMove(enum.Enum):
-    """How a camera moves."""
-
-    hold = "hold"
-    sway = "sway"
-    orbit = "orbit"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -108,7 +108,7 @@ class Played(Performance):
         return min(round(place * len(self.curve)), len(self.curve) - 1)
 
 
-def face_the_camera(performance: Performance, people: list[Person]) -> None:
+def check_performance(performance: Performance, people: list[Person]) -> None:
     """Raises VrmmError, before anything is rendered, where someone cannot perform."""
     for person in people:
         performance.expression(person, 0.0)
