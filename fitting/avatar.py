@@ -220,4 +220,3 @@ def read_description(folder: Path) -> dict[str, Any]:
     if description.get("version") != FORMAT_VERSION:
         raise VrmmError(f"{path} is of version {description.get('version')}; this vrmm reads {FORMAT_VERSION}")
     return description
-

@@ -74,18 +74,33 @@ def read_photo(
     if camera is not None and (camera.width, camera.height) != (width, height):
         raise VrmmError(f"{path} is {width}×{height} but its camera {camera.width}×{camera.height}; mend the file")
     mask, source = _mask(path, linear, alpha, points)
-    left, top, side = _head_square(points, mask if source != "estimated" else None, width, height)
-    image, mask, valid = (
+    square = head_square(points, mask if source != "estimated" else None, width, height)
+    return cut_photo(path.name, linear, mask, source, points, square, size, camera)
+
+
+def cut_photo(
+    name: str,
+    linear: Float[np.ndarray, "H W 3"],
+    mask: Float[np.ndarray, "H W"],
+    mask_source: str,
+    points: Float[np.ndarray, "68 2"],
+    square: tuple[int, int, int],
+    size: int,
+    camera: PhotoCamera | None = None,
+) -> Photo:
+    """A photo from linear pixels and their mask and landmarks: the ``square`` (``head_square``) at ``size`` pixels."""
+    left, top, side = square
+    image, coverage, valid = (
         _cut(pixels, left, top, side, size) for pixels in (linear * mask[..., None], mask, np.ones_like(mask))
     )
     scale = size / side
     crop = np.array([[scale, 0.0, -left * scale], [0.0, scale, -top * scale], [0.0, 0.0, 1.0]])
     return Photo(
-        name=path.name,
+        name=name,
         image=torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))),
-        mask=torch.from_numpy(mask[None]),
+        mask=torch.from_numpy(coverage[None]),
         valid=torch.from_numpy(valid[None]),
-        mask_source=source,
+        mask_source=mask_source,
         landmarks=points * scale + crop[:2, 2],
         crop=crop,
         intrinsics=None if camera is None else crop @ camera.intrinsics,
@@ -152,8 +167,14 @@ def _mask(
     return estimate_mask(linear, points), "estimated"
 
 
-def _head_square(points: np.ndarray, mask: np.ndarray | None, width: int, height: int) -> tuple[int, int, int]:
-    """Left, top and side of the square around the head, pixels."""
+def head_square(points: np.ndarray, mask: np.ndarray | None, width: int, height: int) -> tuple[int, int, int]:
+    """Left, top and side of the square around the head, pixels.
+
+    Args:
+        points: [N, 2] landmarks of one picture, or of all pictures of a video.
+        mask: [H, W] where the head is, if that is known.
+        width, height: of the picture, pixels.
+    """
     low, high = points.min(axis=0), points.max(axis=0)
     face = float((high - low).max())
     center = (low + high) / 2 - (0.0, 0.2 * face)

@@ -1,5 +1,6 @@
 """Animation curves made: from frames that the encoders read, from keys, at another rate, about the head at rest."""
 
+import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
@@ -76,16 +77,18 @@ def through_keys(expressions: Float[np.ndarray, "M E"], poses: Sequence[Pose], f
     codes = np.repeat(expressions, count // len(expressions), axis=0)
     rotation = np.stack([poses[min(key, len(poses) - 1)].rotation for key in range(count)])
     translation = np.stack([poses[min(key, len(poses) - 1)].translation for key in range(count)])
-    keys = about_rest(codes, rotation, translation, 1.0)
+    keys = about_rest(codes, rotation, translation, fps)
     rest, eye = np.zeros_like(codes[:1]), np.eye(3)[None]
-    codes = np.concatenate([rest, keys.expression, rest])
-    rotation = np.concatenate([eye, keys.rotation, eye])
-    translation = np.concatenate([np.zeros((1, 3)), keys.translation, np.zeros((1, 3))])
+    stops = AnimationCurve(
+        expression=np.concatenate([rest, keys.expression, rest]),
+        rotation=np.concatenate([eye, keys.rotation, eye]),
+        translation=np.concatenate([np.zeros((1, 3)), keys.translation, np.zeros((1, 3))]),
+        fps=fps,
+    )
     period = HOLD_SECONDS + CHANGE_SECONDS
-    seconds = (count + 1) * period + HOLD_SECONDS
-    place = np.arange(max(2, round(seconds * fps))) / fps / period
+    place = np.arange(max(2, round(((count + 1) * period + HOLD_SECONDS) * fps))) / fps / period
     share = np.clip((place % 1.0 * period - HOLD_SECONDS) / CHANGE_SECONDS, 0.0, 1.0)
-    return _at(codes, rotation, translation, np.minimum(np.floor(place) + _smooth(share), count + 1), fps)
+    return at_places(stops, np.minimum(np.floor(place) + share * share * (3.0 - 2.0 * share), count + 1))
 
 
 def resampled(curve: AnimationCurve, fps: float, seconds: float | None = None) -> AnimationCurve:
@@ -98,34 +101,25 @@ def resampled(curve: AnimationCurve, fps: float, seconds: float | None = None) -
         raise VrmmError(f"frames a second and seconds must be positive, not {fps:g} and {seconds}")
     length = curve.seconds if seconds is None else min(seconds, curve.seconds)
     count = max(1, round(length * fps))
-    if curve.fps == fps:
-        place = np.arange(count, dtype=np.float64)
-    else:
-        place = np.arange(count) * (curve.fps / fps)
-    return _at(curve.expression, curve.rotation, curve.translation, np.minimum(place, len(curve) - 1), fps)
+    place = np.minimum(np.arange(count) * (curve.fps / fps), len(curve) - 1)
+    return dataclasses.replace(at_places(curve, place), fps=fps)
 
 
-def _at(
-    expression: np.ndarray, rotation: np.ndarray, translation: np.ndarray, place: Float[np.ndarray, "S"], fps: float
-) -> AnimationCurve:
-    """Between moments; ``place`` is in moments."""
+def at_places(curve: AnimationCurve, place: Float[np.ndarray, "S"]) -> AnimationCurve:
+    """The curve between its moments: ``place`` counts them, from 0 to T - 1; linear, along the arc in rotation."""
     from scipy.spatial.transform import Rotation
 
-    first = np.minimum(np.floor(place).astype(int), len(expression) - 1)
-    second = np.minimum(first + 1, len(expression) - 1)
+    first = np.minimum(np.floor(place).astype(int), len(curve) - 1)
+    second = np.minimum(first + 1, len(curve) - 1)
     share = (place - first)[:, None]
-    start = Rotation.from_matrix(rotation[first])
-    turn = (Rotation.from_matrix(rotation[second]) * start.inv()).as_rotvec()
+    start = Rotation.from_matrix(curve.rotation[first])
+    turn = (Rotation.from_matrix(curve.rotation[second]) * start.inv()).as_rotvec()
     return AnimationCurve(
-        expression=(1.0 - share) * expression[first] + share * expression[second],
+        expression=(1.0 - share) * curve.expression[first] + share * curve.expression[second],
         rotation=(Rotation.from_rotvec(share * turn) * start).as_matrix(),
-        translation=(1.0 - share) * translation[first] + share * translation[second],
-        fps=fps,
+        translation=(1.0 - share) * curve.translation[first] + share * curve.translation[second],
+        fps=curve.fps,
     )
-
-
-def _smooth(share: np.ndarray) -> np.ndarray:
-    return share * share * (3.0 - 2.0 * share)
 
 
 def _orthonormal(matrix: Float[np.ndarray, "3 3"]) -> Float[np.ndarray, "3 3"]:

@@ -7,9 +7,7 @@ from torch import Tensor
 from datasets.errors import VrmmError
 
 
-def draw_gaussian(
-    codes: Float[Tensor, "N C"], count: int, *, temperature: float, seed: int
-) -> Float[Tensor, "S C"]:
+def draw_gaussian(codes: Float[Tensor, "N C"], count: int, *, temperature: float, seed: int) -> Float[Tensor, "S C"]:
     """Codes from the Gaussian that has the mean and the covariance of a bank.
 
     The covariance is used through its factor, the centred codes themselves, so that a bank of fewer codes than

@@ -9,7 +9,7 @@ from tools.shows.moves import CameraMove
 from tools.shows.options import ShowOptions, put_on, show_command
 
 
-@show_command(camera=CameraMove.sway)
+@show_command(without=("cells",), camera=CameraMove.sway)
 def sample(
     run: Annotated[Path, typer.Argument(help="Run folder of a trained prior.")],
     count: Annotated[int, typer.Option(help="How many heads, one after the other.")] = 8,

@@ -18,8 +18,9 @@ from tools.shows.people import Person
 
 PANORAMA_SUFFIXES = (".hdr", ".exr", ".jpg", ".jpeg", ".png")
 PANORAMA_LAMPS = 512
+FLAT_LAMPS = 64
 LUMINANCE = np.array([0.2126, 0.7152, 0.0722])
-POINT_NEAREST, POINT_FARTHEST = 0.3, 0.9
+POINT_NEAREST, POINT_FARTHEST = 0.4, 0.8
 """Metres between which the lamp of ``--light point`` swings."""
 
 
@@ -85,10 +86,12 @@ class MovingLamp(LightPath):
     Attributes:
         positions: [T, 3] metres, world frame, evenly over the show; between them the lamp goes straight.
         intensity: [T, 3] linear RGB irradiance at one metre.
+        ambient: light from everywhere besides.
     """
 
     positions: Float[np.ndarray, "T 3"]
     intensity: Float[np.ndarray, "T 3"]
+    ambient: Light | None = None
 
     @staticmethod
     def spiral(irradiance: float) -> "MovingLamp":
@@ -97,8 +100,11 @@ class MovingLamp(LightPath):
         distance = 0.5 * (POINT_FARTHEST + POINT_NEAREST) + 0.5 * (POINT_FARTHEST - POINT_NEAREST) * np.cos(3.0 * turn)
         height = np.radians(35.0) * np.cos(turn)
         toward = np.stack([np.cos(height) * np.sin(2 * turn), np.sin(height), np.cos(height) * np.cos(2 * turn)], 1)
-        middle = 0.5 * (POINT_NEAREST + POINT_FARTHEST)
-        return MovingLamp(positions=toward * distance[:, None], intensity=np.full((97, 3), irradiance * middle**2))
+        return MovingLamp(
+            positions=toward * distance[:, None],
+            intensity=np.full((97, 3), 0.8 * irradiance * POINT_NEAREST * POINT_FARTHEST),
+            ambient=flat_light(0.2 * irradiance),
+        )
 
     @staticmethod
     def read(path: Path, irradiance: float) -> "MovingLamp":
@@ -130,7 +136,8 @@ class MovingLamp(LightPath):
         position = (1.0 - share) * self.positions[first] + share * self.positions[second]
         intensity = (1.0 - share) * self.intensity[first] + share * self.intensity[second]
         distance = max(float(np.linalg.norm(position)), 0.05)
-        return Light(positions=position[None], irradiance=(intensity / distance**2)[None])
+        lamp = Light(positions=position[None], irradiance=(intensity / distance**2)[None])
+        return lamp if self.ambient is None else lamp + self.ambient
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -208,9 +215,14 @@ def key_light(azimuth_degrees: float, elevation_degrees: float, *, total: float,
     """
     azimuth, elevation = np.radians([azimuth_degrees, elevation_degrees])
     toward = [np.cos(elevation) * np.sin(azimuth), np.sin(elevation), np.cos(elevation) * np.cos(azimuth)]
-    around = fibonacci_directions(32)
-    power = np.concatenate([[total * (1.0 - ambient)], np.full(len(around), total * ambient / len(around))])
-    return Light(positions=np.concatenate([[toward], around]), irradiance=np.repeat(power[:, None], 3, axis=1))
+    lamp = Light(positions=np.array([toward]), irradiance=np.full((1, 3), total * (1.0 - ambient)))
+    return lamp + flat_light(total * ambient)
+
+
+def flat_light(total: float) -> Light:
+    """The same light from everywhere, of that irradiance in all."""
+    around = fibonacci_directions(FLAT_LAMPS)
+    return Light(positions=around, irradiance=np.full((FLAT_LAMPS, 3), total / FLAT_LAMPS))
 
 
 def with_ball(picture: UInt8[np.ndarray, "H W 3"], light: Light) -> UInt8[np.ndarray, "H W 3"]:
@@ -233,8 +245,7 @@ def _key(options: LightOptions, person: Person) -> LightPath:
 
 
 def _flat(options: LightOptions, person: Person) -> LightPath:
-    directions = fibonacci_directions(64)
-    return TurningLight(light=Light(positions=directions, irradiance=np.full((64, 3), options.total / 64)))
+    return TurningLight(light=flat_light(options.total))
 
 
 def _olat(options: LightOptions, person: Person) -> LightPath:

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import inspect
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -85,11 +85,14 @@ class ShowOptions:
         return made[self.expression]()
 
 
-def show_command(**defaults: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def show_command(
+    *, without: Sequence[str] = (), **defaults: Any
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Turns ``command(own arguments, *, options)`` into what typer takes: the fields of ``ShowOptions`` as options.
 
     Args:
-        defaults: fields whose default differs in this command; a field without an option's worth is fixed by None.
+        without: fields that are no options of this command and keep their default.
+        defaults: of fields whose default differs in this command.
     """
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
@@ -99,6 +102,7 @@ def show_command(**defaults: Any) -> Callable[[Callable[..., None]], Callable[..
                 field.name, inspect.Parameter.KEYWORD_ONLY, default=_default(field, defaults), annotation=field.type
             )
             for field in dataclasses.fields(ShowOptions)
+            if field.name not in without
         ]
         own = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own]
 

@@ -1,6 +1,7 @@
 """Where a show goes: mp4, gif, numbered PNGs, contact sheet, linear EXRs; each whole or absent."""
 
 import dataclasses
+import itertools
 import os
 import re
 import shutil
@@ -120,7 +121,7 @@ class Gif(Sink):
 
     def finish(self) -> None:
         ticks = [round(100.0 * index / self.format.fps) for index in range(len(self._pictures) + 1)]
-        durations = [10 * max(2, after - before) for before, after in zip(ticks[:-1], ticks[1:], strict=True)]
+        durations = [10 * max(2, after - before) for before, after in itertools.pairwise(ticks)]
         first, *rest = self._pictures
         first.save(self.made, "GIF", save_all=True, append_images=rest, duration=durations, loop=0, disposal=1)
 

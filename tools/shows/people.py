@@ -181,10 +181,11 @@ class Tour:
             return first
         if self._scratch is None:
             self._scratch = copy.deepcopy(first)
-        ends = second.state_dict()
+        starts, ends = first.state_dict(), second.state_dict()
         with torch.no_grad():
-            for (name, start), value in zip(first.state_dict().items(), self._scratch.state_dict().values(), strict=True):
-                value.copy_(torch.lerp(start, ends[name], share) if start.is_floating_point() else start)
+            for name, value in self._scratch.state_dict().items():
+                floating = value.is_floating_point()
+                value.copy_(torch.lerp(starts[name], ends[name], share) if floating else starts[name])
         return self._scratch
 
 
