@@ -28,7 +28,7 @@ from prior.primitives import rotation_from_axis_angle
 from prior.render import RenderConfig, render_primitives, view_directions
 from prior.vrmm import VRMM
 
-Progress = Callable[[int, int], object]
+Progress = Callable[[int, int], None]
 LEAST_IOU = 0.5
 """Of the head's outline with the masks: below it, something else than a head is filmed."""
 TO_WORLD = np.diag([1.0, -1.0, -1.0])

@@ -52,7 +52,7 @@ def read_driver_video(path: Path, size: int, fps: float) -> DriverVideo:
     path = Path(path)
     points = _read_landmarks(path)
     step, rate = _step(path, fps)
-    seen = np.isfinite(points).all(axis=(1, 2))
+    seen = np.isfinite(points.reshape(len(points), -1)).all(axis=1)
     if not seen.any():
         raise VrmmError(f"{path} shows no face: its landmarks are NaN in every frame; film the face, or detect again")
     masks = _mask_file(path)
@@ -110,11 +110,12 @@ def _read_landmarks(path: Path) -> Float[np.ndarray, "T 68 2"]:
 def _step(path: Path, fps: float) -> tuple[int, float]:
     """Every how manyth frame is used, and the rate of those; the file is opened for its rate alone."""
     import av
+    from av.error import FFmpegError
 
     try:
         with av.open(str(path)) as container:
             rate = container.streams.video[0].average_rate
-    except (av.error.FFmpegError, IndexError) as error:
+    except (FFmpegError, IndexError) as error:
         raise VrmmError(f"{path} is not a video that can be read: {error}") from error
     if not rate:
         raise VrmmError(f"{path} does not say how many frames a second it has; convert it to mp4")
@@ -125,13 +126,14 @@ def _step(path: Path, fps: float) -> tuple[int, float]:
 def _frames(path: Path) -> Iterator[UInt8[np.ndarray, "H W 3"]]:
     """All frames, one in memory at a time, upright as a player shows them."""
     import av
+    from av.error import FFmpegError
 
     try:
         with av.open(str(path)) as container:
             for frame in container.decode(video=0):
                 picture = frame.to_ndarray(format="rgb24")
                 yield np.rot90(picture, frame.rotation // 90) if frame.rotation else picture
-    except (av.error.FFmpegError, IndexError) as error:
+    except (FFmpegError, IndexError) as error:
         raise VrmmError(f"{path} is not a video that can be read: {error}") from error
 
 
@@ -147,4 +149,4 @@ def _next_mask(
     picture = next(frames, None)
     if picture is None or picture.shape[:2] != shape:
         raise VrmmError(f"{path} has fewer frames than its video, or another size; make the masks again")
-    return np.float32(picture.mean(axis=2) / 255.0)
+    return (picture.mean(axis=2) / 255.0).astype(np.float32)

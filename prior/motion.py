@@ -10,7 +10,7 @@ from torch import Tensor
 
 from datasets.capture import Pose
 from datasets.errors import VrmmError
-from prior.animation import AnimationCurve
+from prior.animation import KEYS, AnimationCurve
 from prior.vrmm import VRMM
 
 Progress = Callable[[int, int], object]
@@ -57,12 +57,7 @@ def about_rest(
     """Motion relative to its mean pose: where a head stood, and how the template sits in it, stay with the driver."""
     rotation = np.stack([_orthonormal(matrix) for matrix in rotation])  # float32 rotations are so to 1e-7 only
     mean = _orthonormal(rotation.mean(axis=0))
-    return AnimationCurve(
-        expression=expression,
-        rotation=rotation @ mean.T,
-        translation=translation - translation.mean(axis=0),
-        fps=fps,
-    )
+    return _curve(expression, rotation @ mean.T, translation - translation.mean(axis=0), fps)
 
 
 def through_keys(expressions: Float[np.ndarray, "M E"], poses: Sequence[Pose], fps: float) -> AnimationCurve:
@@ -78,13 +73,14 @@ def through_keys(expressions: Float[np.ndarray, "M E"], poses: Sequence[Pose], f
     rotation = np.stack([poses[min(key, len(poses) - 1)].rotation for key in range(count)])
     translation = np.stack([poses[min(key, len(poses) - 1)].translation for key in range(count)])
     keys = about_rest(codes, rotation, translation, fps)
-    rest, eye = np.zeros_like(codes[:1]), np.eye(3)[None]
-    stops = AnimationCurve(
-        expression=np.concatenate([rest, keys.expression, rest]),
-        rotation=np.concatenate([eye, keys.rotation, eye]),
-        translation=np.concatenate([np.zeros((1, 3)), keys.translation, np.zeros((1, 3))]),
+    rest = AnimationCurve(
+        expression=torch.zeros_like(keys.expression[:1]),
+        rotation=torch.eye(3)[None],
+        translation=torch.zeros(1, 3),
         fps=fps,
     )
+    parts = [torch.cat([getattr(part, name) for part in (rest, keys, rest)]) for name in KEYS[:3]]
+    stops = AnimationCurve(expression=parts[0], rotation=parts[1], translation=parts[2], fps=fps)
     period = HOLD_SECONDS + CHANGE_SECONDS
     place = np.arange(max(2, round(((count + 1) * period + HOLD_SECONDS) * fps))) / fps / period
     share = np.clip((place % 1.0 * period - HOLD_SECONDS) / CHANGE_SECONDS, 0.0, 1.0)
@@ -109,17 +105,24 @@ def at_places(curve: AnimationCurve, place: Float[np.ndarray, "S"]) -> Animation
     """The curve between its moments: ``place`` counts them, from 0 to T - 1; linear, along the arc in rotation."""
     from scipy.spatial.transform import Rotation
 
+    codes, matrices, places = (getattr(curve, name).double().numpy() for name in KEYS[:3])
     first = np.minimum(np.floor(place).astype(int), len(curve) - 1)
     second = np.minimum(first + 1, len(curve) - 1)
     share = (place - first)[:, None]
-    start = Rotation.from_matrix(curve.rotation[first])
-    turn = (Rotation.from_matrix(curve.rotation[second]) * start.inv()).as_rotvec()
-    return AnimationCurve(
-        expression=(1.0 - share) * curve.expression[first] + share * curve.expression[second],
-        rotation=(Rotation.from_rotvec(share * turn) * start).as_matrix(),
-        translation=(1.0 - share) * curve.translation[first] + share * curve.translation[second],
-        fps=curve.fps,
+    start = Rotation.from_matrix(matrices[first])
+    turn = (Rotation.from_matrix(matrices[second]) * start.inv()).as_rotvec()
+    return _curve(
+        (1.0 - share) * codes[first] + share * codes[second],
+        (Rotation.from_rotvec(share * turn) * start).as_matrix(),
+        (1.0 - share) * places[first] + share * places[second],
+        curve.fps,
     )
+
+
+def _curve(expression: np.ndarray, rotation: np.ndarray, translation: np.ndarray, fps: float) -> AnimationCurve:
+    tensors = (torch.tensor(value, dtype=torch.float32) for value in (expression, rotation, translation))
+    codes, matrices, places = tensors
+    return AnimationCurve(expression=codes, rotation=matrices, translation=places, fps=fps)
 
 
 def _orthonormal(matrix: Float[np.ndarray, "3 3"]) -> Float[np.ndarray, "3 3"]:

@@ -37,12 +37,11 @@ def animate(
     landmarks (video.lmk.npz: landmarks [frames, 68, 2], NaN where there is no face) and, if there is one, its mask
     (video.mask.mp4).
     """
-    import dataclasses
-
+    from prior.motion import resampled
     from tools.console import console, progress_bar
     from tools.shows.drivers import DriverOptions, read_driver
-    from tools.shows.expressions import Played
     from tools.shows.people import Cast
+    from tools.shows.program import animation
 
     people = Cast(seed=options.seed, temperature=options.temperature).people(who, most=1)
     how = DriverOptions(
@@ -60,6 +59,4 @@ def animate(
     if curve is not None:
         driving.curve.save(curve)
         console.print(f"{curve}: {len(driving.curve)} moments, {driving.curve.seconds:.1f} s")
-    played = Played.fitting(driving.curve, options.fps, seconds, moving=motion)
-    options = dataclasses.replace(options, seconds=played.curve.seconds)
-    put_on(f"animating {', '.join(person.name for person in people)}", options, people, played)
+    put_on(animation(people, resampled(driving.curve, options.fps, seconds), options, motion=motion))

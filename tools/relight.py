@@ -1,15 +1,15 @@
 """``vrmm relight``: people in light that moves."""
 
+from tools.shows.moves import RELIGHT
 from tools.shows.options import ShowOptions, Who, put_on, show_command
 
 
-@show_command(light_turns=1.0, ball=True)
+@show_command(**RELIGHT)
 def relight(who: Who, *, options: ShowOptions) -> None:
     """Show people side by side while the light goes around them, lamp by lamp, as a panorama, or along a path.
 
     Without other options a lamp goes around them once. A run alone stands for its first subject.
     """
-    from tools.shows.people import Cast
+    from tools.shows.program import relighting
 
-    people = Cast(seed=options.seed, temperature=options.temperature).people(who, most=1)
-    put_on(f"relighting {', '.join(person.name for person in people)}", options, people, options.performance(people[0]))
+    put_on(relighting(who, options))

@@ -5,11 +5,11 @@ from typing import Annotated
 
 import typer
 
-from tools.shows.moves import CameraMove
+from tools.shows.moves import SAMPLE
 from tools.shows.options import ShowOptions, put_on, show_command
 
 
-@show_command(without=("cells",), camera=CameraMove.sway)
+@show_command(without=("cells",), **SAMPLE)
 def sample(
     run: Annotated[Path, typer.Argument(help="Run folder of a trained prior.")],
     count: Annotated[int, typer.Option(help="How many heads, one after the other.")] = 8,
@@ -20,12 +20,6 @@ def sample(
 
     Head number k of a seed is RUN:randomK in every other command, whatever --count is.
     """
-    import dataclasses
+    from tools.shows.program import sampling
 
-    from tools.shows.expressions import Rest
-    from tools.shows.people import Cast
-
-    heads = Cast(seed=options.seed, temperature=options.temperature).heads(run, count)
-    options = dataclasses.replace(options, cells=count)
-    performance = Rest() if options.expression == "rest" else options.performance(heads[0])
-    put_on(f"drawing {count} heads", options, heads, performance, lambda place: [heads[int(place * count)]])
+    put_on(sampling(run, count, options))

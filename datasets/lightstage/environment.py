@@ -82,7 +82,7 @@ class EnvironmentMap:
             return self
         area = self.solid_angles[:, :1].astype(np.float32)
         size = (2 * height, height)
-        power = cv2.resize(np.float32(self.radiance * area[..., None]), size, interpolation=cv2.INTER_AREA)
+        power = cv2.resize((self.radiance * area[..., None]).astype(np.float32), size, interpolation=cv2.INTER_AREA)
         area = cv2.resize(area, (1, height), interpolation=cv2.INTER_AREA)
         return EnvironmentMap(radiance=power / area.reshape(height, 1, 1))
 

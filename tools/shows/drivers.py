@@ -26,7 +26,7 @@ from prior.motion import encode_motion, through_keys
 from prior.vrmm import VRMM
 from tools.shows.people import Person, Tour, avatar_person
 
-Progress = Callable[[int, int], object]
+Progress = Callable[[int, int], None]
 Views = tuple[Float[Tensor, "V 3 H W"], Float[Tensor, "V 1 H W"]]
 MANIFEST = "manifest.json"
 
@@ -111,13 +111,15 @@ def _avatar(path: Path, person: Person, options: DriverOptions) -> AnimationCurv
     avatar = Avatar.load(path)
     Tour([person, avatar_person(avatar, path)])  # raises where the priors differ
     solution = avatar.solution
+    # Photos of one world share the pose, and may share the expression: then they are one key.
+    alone = avatar.description["placed"] and len(solution.z_e) == 1
     poses = [
         Pose(rotation=rotation, translation=translation)
         for rotation, translation in zip(
             solution.rotation.double().numpy(), solution.translation.double().numpy(), strict=True
         )
     ]
-    return through_keys(solution.z_e.double().numpy(), poses, options.fps)
+    return through_keys(solution.z_e.double().numpy(), poses[:1] if alone else poses, options.fps)
 
 
 class _Source(ABC):

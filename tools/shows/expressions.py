@@ -2,6 +2,7 @@
 
 import dataclasses
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -92,23 +93,23 @@ class Played(Performance):
                 f"the animation curve has expression codes of length {self.curve.expression.shape[1]}, but those of "
                 f"{person.name} have {wanted}; it belongs to another prior"
             )
-        return torch.tensor(self.curve.expression[self._moment(place)], dtype=torch.float32)[None]
+        return self.curve.expression[self._moment(place)][None]
 
     def pose(self, person: Person, place: float) -> Pose:
         if not self.moving:
             return person.pose
         moment = self._moment(place)
-        turn = self.curve.rotation[moment]
+        turn = self.curve.rotation[moment].double().numpy()
         return Pose(
             rotation=turn @ person.pose.rotation,
-            translation=turn @ person.pose.translation + self.curve.translation[moment],
+            translation=turn @ person.pose.translation + self.curve.translation[moment].double().numpy(),
         )
 
     def _moment(self, place: float) -> int:
         return min(round(place * len(self.curve)), len(self.curve) - 1)
 
 
-def check_performance(performance: Performance, people: list[Person]) -> None:
+def check_performance(performance: Performance, people: Sequence[Person]) -> None:
     """Raises VrmmError, before anything is rendered, where someone cannot perform."""
     for person in people:
         performance.expression(person, 0.0)

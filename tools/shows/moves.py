@@ -1,6 +1,7 @@
-"""How a camera can move; apart from the camera itself, which needs libraries that a command's help must not load."""
+"""What a command's help needs to know without loading any library: how cameras move, what is usual in each command."""
 
 import enum
+from typing import Any
 
 
 class CameraMove(enum.Enum):
@@ -9,3 +10,9 @@ class CameraMove(enum.Enum):
     hold = "hold"
     sway = "sway"
     orbit = "orbit"
+
+
+INTERPOLATE: dict[str, Any] = {"camera": CameraMove.sway}
+RELIGHT: dict[str, Any] = {"light_turns": 1.0, "ball": True}
+SAMPLE: dict[str, Any] = {"camera": CameraMove.sway}
+"""Options whose default differs from that of ``ShowOptions``."""

@@ -1,10 +1,10 @@
-"""What the commands that show people have in common: their options and how a show is made of them."""
+"""What the commands that show people have in common: their options, and how a show is run in the terminal."""
 
 import dataclasses
 import functools
 import inspect
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,9 +14,7 @@ from tools.console import console, progress_bar
 from tools.shows.moves import CameraMove
 
 if TYPE_CHECKING:
-    from tools.shows.expressions import Performance
-    from tools.shows.people import Person
-    from tools.shows.stage import Moment
+    from tools.shows.program import Show
 
 Who = Annotated[
     list[str],
@@ -60,30 +58,6 @@ class ShowOptions:
     ] = 1.0
     cells: Annotated[int, typer.Option(help="Pictures on a contact sheet, at most.")] = 12
 
-    @property
-    def frames(self) -> int:
-        """Of the whole show. Raises VrmmError for a length or rate that is not positive."""
-        from tools.shows.expressions import moments
-
-        return moments(self.seconds, self.fps)
-
-    def performance(self, person: "Person") -> "Performance":
-        """What ``--expression`` asks for. Raises VrmmError for a name that there is none of."""
-        from datasets.errors import VrmmError
-        from prior.animation import AnimationCurve
-        from tools.shows.expressions import AsInThePhoto, Played, Rest, Wander
-
-        if Path(self.expression).suffix == ".npz":
-            return Played.fitting(AnimationCurve.load(self.expression), self.fps, self.seconds)
-        made: dict[str, Callable[[], Performance]] = {
-            "rest": Rest,
-            "photo": AsInThePhoto,
-            "wander": lambda: Wander.drawn(person, self.seconds, temperature=self.temperature, seed=self.seed),
-        }
-        if self.expression not in made:
-            raise VrmmError(f"there is no expression {self.expression}; there are {', '.join(made)} and curves (.npz)")
-        return made[self.expression]()
-
 
 def show_command(
     *, without: Sequence[str] = (), **defaults: Any
@@ -119,60 +93,14 @@ def show_command(
     return decorate
 
 
-def put_on(
-    label: str,
-    options: ShowOptions,
-    people: "list[Person]",
-    performance: "Performance",
-    cast: "Callable[[float], list[Person]] | None" = None,
-) -> None:
-    """Render a show and say what has been written.
-
-    Args:
-        label: of the progress bar.
-        options: of the show.
-        people: everyone who appears.
-        performance: of all of them.
-        cast: who stands side by side at a place in [0, 1); everyone by default.
-
-    Raises:
-        VrmmError: an option, a file or a person that does not fit, before anything is rendered.
-    """
-    from tools.shows.cameras import CameraPath
-    from tools.shows.expressions import check_performance
-    from tools.shows.lights import LightOptions, make_light
-    from tools.shows.output import Format, Outputs
-    from tools.shows.stage import Head, Moment, perform
-
-    total, model = options.frames, people[0].model
-    of_light = LightOptions(
-        level=people[0].light_level, turns=options.light_turns, stops=options.stops, lamps=options.lamps
-    )
-    light = make_light(options.light, of_light, people[0])
-    place: dict[str, Any] = {"azimuth": options.azimuth, "elevation": options.elevation, "move": options.camera}
-    camera = CameraPath.around(model, options.size, options.zoom, **place)
-    check_performance(performance, people)
-    everyone = cast or (lambda place: people)
-    outputs = Outputs(options.out, Format(frames=total, fps=options.fps, cells=options.cells), exr=options.exr)
-    outputs.check(options.size, options.size * len(everyone(0.0)))
-
-    def moments() -> "Iterator[Moment]":
-        for index in range(total):
-            at = index / total
-            heads = [
-                Head(person=person, expression=performance.expression(person, at), pose=performance.pose(person, at))
-                for person in everyone(at)
-            ]
-            names = ", ".join(head.person.name for head in heads)
-            caption = f"{index / options.fps:.1f} s  {names}"
-            yield Moment(heads=heads, camera=camera.at(at), light=light.at(at), caption=caption, ball=options.ball)
-
+def put_on(show: "Show") -> None:
+    """Render a show and say what has been written. Raises VrmmError as ``Show.run``."""
     began = time.monotonic()
-    with progress_bar(label) as report:
-        perform(moments(), total, outputs, report)
-    took = time.monotonic() - began
-    for path in [*options.out, *([options.exr] if options.exr else [])]:
-        console.print(f"{path}: {total} frames, {total / options.fps:.1f} s, made in {took:.0f} s")
+    with progress_bar(show.title) as report:
+        show.run(report)
+    took, total = time.monotonic() - began, show.frames
+    for path in show.paths:
+        console.print(f"{path}: {total} frames, {total / show.options.fps:.1f} s, made in {took:.0f} s")
 
 
 def _default(field: dataclasses.Field[Any], changed: dict[str, Any]) -> Any:
