@@ -93,6 +93,11 @@ def fit(
     done = _finished(out, key)
     if done is not None:
         return done
+    source = {
+        "photos": [str(Path(photo).absolute()) for photo in photos],
+        "cameras": None if cameras is None else str(Path(cameras).absolute()),
+        "prior": str(prior.folder.absolute()),
+    }
     torch.set_num_threads(recipe.threads)
     work = working_folder(out)
     with RunLock(work):
@@ -108,7 +113,7 @@ def fit(
             rendering=prior.rendering,
             solution=tuned.solution,
             inversion=inversion.solution,
-            description=_description(prior, views, recipe, key, keeping.key),
+            description=_description(prior, views, recipe, key, keeping.key) | {"source": source},
             report={"seconds": times, **_report(prior, views, inversion, tuned, recipe)},
         )
         avatar.save(out)

@@ -5,14 +5,14 @@ from typing import Annotated
 
 import typer
 
-from tools.shows.moves import SAMPLE
+from tools.shows.moves import HEADS, SAMPLE
 from tools.shows.options import ShowOptions, put_on, show_command
 
 
 @show_command(without=("cells",), **SAMPLE)
 def sample(
     run: Annotated[Path, typer.Argument(help="Run folder of a trained prior.")],
-    count: Annotated[int, typer.Option(help="How many heads, one after the other.")] = 8,
+    count: Annotated[int, typer.Option(help="How many heads, one after the other.")] = HEADS,
     *,
     options: ShowOptions,
 ) -> None:

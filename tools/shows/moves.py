@@ -3,6 +3,9 @@
 import enum
 from typing import Any
 
+HEADS = 8
+"""That are sampled by default."""
+
 
 class CameraMove(enum.Enum):
     """How a camera moves over a show."""

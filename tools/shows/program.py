@@ -10,7 +10,7 @@ from prior.animation import AnimationCurve
 from tools.shows.cameras import CameraPath
 from tools.shows.expressions import AsInThePhoto, Performance, Played, Rest, Wander, check_performance, moments
 from tools.shows.lights import LightOptions, LightPath, make_light
-from tools.shows.moves import INTERPOLATE, RELIGHT, CameraMove
+from tools.shows.moves import HEADS, INTERPOLATE, RELIGHT, SAMPLE, CameraMove
 from tools.shows.options import ShowOptions
 from tools.shows.output import Format, Outputs
 from tools.shows.people import Cast, Person, Tour
@@ -193,4 +193,12 @@ def _names(people: Sequence[Person]) -> str:
     return ", ".join(person.name for person in people)
 
 
-_MAKERS = {"interpolate": (interpolation, INTERPOLATE), "relight": (relighting, RELIGHT)}
+def _samples(who: Sequence[str], options: ShowOptions) -> Show:
+    return sampling(Path(who[0]), HEADS, options)
+
+
+_MAKERS = {
+    "interpolate": (interpolation, INTERPOLATE),
+    "relight": (relighting, RELIGHT),
+    "sample": (_samples, SAMPLE),
+}
