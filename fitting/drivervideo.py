@@ -52,8 +52,8 @@ def read_driver_video(path: Path, size: int, fps: float) -> DriverVideo:
     path = Path(path)
     points = _read_landmarks(path)
     step, rate = _step(path, fps)
-    seen = np.isfinite(points.reshape(len(points), -1)).all(axis=1)
-    if not seen.any():
+    seen = [bool(np.isfinite(row).all()) for row in points]
+    if not any(seen):
         raise VrmmError(f"{path} shows no face: its landmarks are NaN in every frame; film the face, or detect again")
     masks = _mask_file(path)
     coverage = _frames(masks) if masks is not None else None
