@@ -51,8 +51,8 @@ class TrackingConfig:
     keyframes: int = 3
     steps: int = 30
     landmarks: float = 1.0
-    expression: float = 1e-3
-    smooth: float = 1e-3
+    expression: float = 1e-2
+    smooth: float = 5e-3
     lr_expression: float = 0.06
     lr_turn: float = 0.006
     lr_shift: float = 0.001
@@ -103,7 +103,9 @@ def track(
     total = recipe.inversion.steps + config.steps * len(groups)
     report = progress or (lambda done, total: None)
     keys = stack_photos([photos[index] for index in spread(len(photos), config.keyframes)])
-    recipe = dataclasses.replace(recipe, expressions=Expressions.each)
+    # Identity must not hide in the expressions of the keyframes: they are held as near to rest as the others.
+    inversion = dataclasses.replace(recipe.inversion, expression=max(recipe.inversion.expression, config.expression))
+    recipe = dataclasses.replace(recipe, expressions=Expressions.each, inversion=inversion)
     found = invert(model, rendering, keys, recipe, bank, lambda stage, done, steps, loss: report(done, total))
     scene = _Scene(model, rendering, found.solution, recipe, config)
     codes, rotations, translations, rows = [], [], [], []
@@ -138,7 +140,7 @@ class _Scene:
         self, model: VRMM, rendering: RenderConfig, solution: Solution, recipe: FitRecipe, config: TrackingConfig
     ) -> None:
         self._model, self._rendering, self._recipe, self._config = model, rendering, recipe, config
-        self._z_id, self._first_code = solution.z_id, solution.z_e.mean(dim=0, keepdim=True)
+        self._z_id = solution.z_id
         self._lens = solution.cameras.intrinsics.mean(dim=0)  # all frames are cut by one square
         self._carried = CarriedLandmarks(model)
         # The light of the keyframes in the world: the inversion has it as the heads' frames see it on the average.
@@ -155,7 +157,7 @@ class _Scene:
         rotation, translation = (
             torch.tensor(value, dtype=torch.float32) for value in (pose.rotation, pose.translation)
         )
-        start = self._first_code if last is None else last
+        start = torch.zeros(1, self._model.config.expression) if last is None else last
         z_e = nn.Parameter(start.expand(count, -1).clone())
         turn, shift = nn.Parameter(torch.zeros(count, 3)), nn.Parameter(torch.zeros(count, 3))
         groups = [(z_e, config.lr_expression), (turn, config.lr_turn), (shift, config.lr_shift)]

@@ -13,7 +13,7 @@ from tests.prior.small_model import small_model
 
 
 def turns(*degrees: float) -> np.ndarray:
-    return Rotation.from_euler("y", list(degrees), degrees=True).as_matrix()
+    return Rotation.from_rotvec([[0.0, angle, 0.0] for angle in degrees], degrees=True).as_matrix()
 
 
 def curve(fps: float = 10.0) -> AnimationCurve:

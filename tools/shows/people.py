@@ -123,7 +123,8 @@ class Cast:
         model = self._run(folder)[0]
         if name not in model.subjects:
             near = difflib.get_close_matches(name, [*model.subjects, "random"], n=1)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(model.subjects[:8])}, … and random"
+            some = ", ".join(model.subjects[:8]) + (", …" if len(model.subjects) > 8 else "")
+            hint = f"did you mean {near[0]}?" if near else f"there are {some} and random"
             raise VrmmError(f"{folder} has no subject {name}; {hint}")
         return self._with_code(folder, name, model.identity_code(torch.tensor([model.subjects.index(name)])))
 

@@ -1,5 +1,9 @@
 """The commands as users call them, on a tiny run."""
 
+import itertools
+import json
+import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -66,7 +70,7 @@ def test_sample_shows_as_many_heads_as_asked_for(run: Path, tmp_path: Path) -> N
     call("sample", run, "--count", 3, "--out", tmp_path / "f", "--seconds", 0.375, "--fps", 8, "--size", 16)
     pictures = [np.asarray(Image.open(path)).astype(int) for path in sorted((tmp_path / "f").iterdir())]
     assert len(pictures) == 3
-    assert all((a != b).any() for a, b in zip(pictures[:-1], pictures[1:], strict=True))
+    assert all((a != b).any() for a, b in itertools.pairwise(pictures))
 
 
 def test_an_animation_curve_drives_anyone(run: Path, avatar: Path, tmp_path: Path) -> None:
@@ -88,9 +92,9 @@ def test_an_animation_curve_drives_anyone(run: Path, avatar: Path, tmp_path: Pat
     np.testing.assert_array_equal(moved[0], still_[0])
     assert np.abs(moved[1] - still_[1]).mean() > 1.0, "only the head's motion differs"
     assert np.abs(still_[1] - still_[0]).mean() > 1.0, "only the expression differs"
+    wrong = AnimationCurve(expression=torch.zeros(2, 5), rotation=turn, translation=torch.zeros(2, 3), fps=8.0)
+    wrong.save(tmp_path / "w.npz")
     with pytest.raises(VrmmError, match="belongs to another prior"):
-        wrong = AnimationCurve(expression=torch.zeros(2, 5), rotation=turn, translation=torch.zeros(2, 3), fps=8.0)
-        wrong.save(tmp_path / "w.npz")
         call("animate", run, "--from", tmp_path / "w.npz", "--out", tmp_path / "x.png", *still)
 
 
@@ -175,8 +179,6 @@ def test_a_program_says_the_command_that_makes_it(run: Path, tmp_path: Path) -> 
     assert "'" in line, "a blank in a name is quoted"
     made.show().run(lambda done, total: None)
     first = (tmp_path / "my show.mp4").read_bytes()
-    import shlex
-
     call(*shlex.split(line)[1:])
     assert (tmp_path / "my show.mp4").read_bytes() == first
 
@@ -205,9 +207,6 @@ def test_reports_of_a_lone_run_and_of_an_avatar(
 
 
 def test_an_avatar_without_its_origin_still_has_a_report(avatar: Path, tmp_path: Path) -> None:
-    import json
-    import shutil
-
     old = tmp_path / "old"
     shutil.copytree(avatar, old)
     description = json.loads((old / "avatar.json").read_text())

@@ -75,15 +75,19 @@ def test_a_contact_sheet_spreads_over_the_show(tmp_path: Path) -> None:
     assert all((sheet == grey).all(axis=2).sum() > 300 for grey in greys)
 
 
+def interrupted(outputs: Outputs) -> None:
+    with outputs:
+        for index in range(3):
+            outputs.add(picture(index))
+        raise KeyboardInterrupt
+
+
 def test_an_interrupted_show_leaves_what_was_there(tmp_path: Path) -> None:
     paths = [tmp_path / name for name in ("a.mp4", "a.gif", "a.png", "frames")]
     write(paths, frames=2, exr=tmp_path / "linear")
     before = {path: path.read_bytes() for path in sorted(tmp_path.rglob("*")) if path.is_file()}
-    outputs = Outputs(paths, Format(frames=6, fps=24.0), exr=tmp_path / "linear")
-    with pytest.raises(KeyboardInterrupt), outputs:
-        for index in range(3):
-            outputs.add(picture(index))
-        raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(Outputs(paths, Format(frames=6, fps=24.0), exr=tmp_path / "linear"))
     assert {path: path.read_bytes() for path in sorted(tmp_path.rglob("*")) if path.is_file()} == before
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
@@ -116,8 +120,8 @@ def test_what_cannot_be_written_is_said_before(tmp_path: Path) -> None:
     (keep / "chapter.tex").touch()
     with pytest.raises(VrmmError, match=r"thesis holds chapter\.tex"):
         Outputs([keep], form).check(32, 32)
+    (tmp_path / "v.mp4").mkdir()
     with pytest.raises(VrmmError, match="in the way: a folder"):
-        (tmp_path / "v.mp4").mkdir()
         Outputs([tmp_path / "v.mp4"], form).check(32, 32)
     (tmp_path / "plain").touch()
     with pytest.raises(VrmmError, match="in the way: a file"):
