@@ -51,7 +51,7 @@ class TrackingConfig:
     keyframes: int = 3
     steps: int = 30
     landmarks: float = 1.0
-    expression: float = 1e-2
+    expression: float = 3e-3
     smooth: float = 5e-3
     lr_expression: float = 0.06
     lr_turn: float = 0.006
@@ -107,7 +107,7 @@ def track(
     inversion = dataclasses.replace(recipe.inversion, expression=max(recipe.inversion.expression, config.expression))
     recipe = dataclasses.replace(recipe, expressions=Expressions.each, inversion=inversion)
     found = invert(model, rendering, keys, recipe, bank, lambda stage, done, steps, loss: report(done, total))
-    scene = _Scene(model, rendering, found.solution, recipe, config)
+    scene = Scene(model, rendering, found.solution, recipe, config)
     codes, rotations, translations, rows = [], [], [], []
     last: Tensor | None = None
     for number, group in enumerate(groups):
@@ -133,8 +133,14 @@ class _Group:
     metrics: dict[str, float]
 
 
-class _Scene:
-    """What stays the same through the video. Final."""
+class Scene:
+    """What stays the same through a video: identity, lens, and light in the world. Final.
+
+    Args:
+        model, rendering: of the head.
+        solution: of the frames that it was found from.
+        recipe, config: of the tracking.
+    """
 
     def __init__(
         self, model: VRMM, rendering: RenderConfig, solution: Solution, recipe: FitRecipe, config: TrackingConfig
@@ -169,7 +175,7 @@ class _Scene:
             report(step + 1)
         with torch.no_grad():
             solution = self._solution(z_e, rotation @ rotation_from_axis_angle(turn), translation + shift, views)
-            metrics = input_metrics(self._render(solution), views)
+            metrics = input_metrics(self.render(solution), views)
         return _Group(
             z_e=solution.z_e.detach(), rotation=solution.rotation, translation=solution.translation, metrics=metrics
         )
@@ -179,14 +185,14 @@ class _Scene:
             z_id=self._z_id,
             weights=self._z_id.new_zeros(len(self._model.subjects)),
             z_e=z_e,
-            light=self._light,
+            light=self._light,  # of the first frames; ``render`` turns it
             rotation=rotation,
             translation=translation,
             cameras=views.cameras,
         )
 
     def _loss(self, solution: Solution, views: Views, last: Tensor | None) -> Float[Tensor, ""]:
-        config, rendered = self._config, self._render(solution)
+        config, rendered = self._config, self.render(solution)
         chain = solution.z_e if last is None else torch.cat([last, solution.z_e])
         change = ((chain[1:] - chain[:-1]) ** 2).mean() if len(chain) > 1 else chain.new_zeros(())
         return (
@@ -196,15 +202,13 @@ class _Scene:
             + config.smooth * change
         )
 
-    def _render(self, solution: Solution) -> HeadImages:
+    def render(self, solution: Solution) -> HeadImages:
         """Every frame in the light that stays in the world."""
         model, count = self._model, len(solution.z_e)
         rotation, translation, cameras = solution.rotation, solution.translation, solution.cameras
         geometry = model.decode_geometry(solution.z_id.expand(count, -1), solution.z_e)
-        lamps = self._lamps.expand(count, *self._lamps.shape)
-        light = model.light_sphere.radiance(
-            lamps, solution.light.expand(count, *solution.light.shape), rotation.detach()
-        )
+        lamps, irradiance = (value.expand(count, *value.shape) for value in (self._lamps, self._irradiance))
+        light = model.light_sphere.radiance(lamps, irradiance, rotation.detach())
         seen_from = view_directions(cameras, rotation.detach(), translation.detach())
         voxels = model.decode_color(geometry, seen_from, light)
         found = render_primitives(geometry.placement, voxels, rotation, translation, cameras, self._rendering)

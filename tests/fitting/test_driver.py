@@ -9,7 +9,7 @@ import torch
 
 from datasets.errors import VrmmError
 from fitting.bank import TrainingBank
-from fitting.driver import TrackingConfig, check_face, track
+from fitting.driver import Scene, TrackingConfig, check_face, track
 from fitting.drivervideo import read_driver_video, write_video_landmarks
 from fitting.objective import CarriedLandmarks
 from fitting.recipe import FitRecipe
@@ -18,7 +18,7 @@ from fitting.state import Solution
 from prior.pictures import mask_picture, to_picture
 from prior.primitives import rotation_from_axis_angle
 from prior.vrmm import VRMM
-from tests.fitting.conftest import recipe
+from tests.fitting.conftest import Known, recipe
 from tests.fitting.tiny import RENDERING, blank_views, cameras
 from tools.video import write_video
 
@@ -96,6 +96,22 @@ def test_a_turning_head_is_followed(model: VRMM, filmed: Filmed) -> None:
     check_face(found, "me.mp4")
 
 
+def test_frames_are_lit_as_the_inversion_found(model: VRMM, known: Known) -> None:
+    """A head that stands as it stood when the light was found looks the same; turned, it keeps the light's power."""
+    solution = dataclasses.replace(
+        known.solution,
+        z_e=known.solution.z_e.expand(2, -1),
+        rotation=known.solution.rotation[:1].expand(2, 3, 3),
+    )
+    scene = Scene(model, RENDERING, solution, recipe(), QUICK)
+    with torch.no_grad():
+        wanted, found = render_solution(model, solution, RENDERING), scene.render(solution)
+        turn = rotation_from_axis_angle(torch.tensor([[0.0, 0.7, 0.0]]))
+        turned = scene.render(dataclasses.replace(solution, rotation=turn @ solution.rotation))
+    torch.testing.assert_close(found.image, wanted.image, rtol=1e-3, atol=1e-4 * float(wanted.image.max()))
+    assert 0.3 < float(turned.image.mean() / wanted.image.mean()) < 3.0
+
+
 def test_frames_without_a_face_are_bridged(model: VRMM, filmed: Filmed, tmp_path: Path) -> None:
     points = filmed.points.copy()
     points[[3, 4]] = np.nan
@@ -141,8 +157,9 @@ def test_what_is_no_driver_video(filmed: Filmed, tmp_path: Path) -> None:
         read_driver_video(path, 32, 30.0)
     with pytest.raises(VrmmError, match=r"has 10 frames, but its landmarks are of 12"):
         read_driver_video(beside(filmed, tmp_path, np.concatenate([filmed.points, filmed.points[:2]])), 32, 30.0)
+    np.savez(tmp_path / "me.lmk.npz", landmarks=filmed.points[:, :5])
     with pytest.raises(VrmmError, match="needed are"):
-        read_driver_video(beside(filmed, tmp_path, filmed.points[:, :5]), 32, 30.0)
+        read_driver_video(path, 32, 30.0)
     path = beside(filmed, tmp_path, filmed.points)
     write_video(tmp_path / "me.mask.mp4", [np.zeros((SIZE, SIZE, 3), np.uint8)] * 3, FPS)
     with pytest.raises(VrmmError, match="fewer frames than its video"):

@@ -101,7 +101,7 @@ class Cast:
         """All of ``texts``; a run alone stands for up to ``most`` of its subjects, evenly."""
         if len(texts) == 1:
             folder, name = _parted(texts[0])
-            if not name and not (folder / DESCRIPTION).is_file():
+            if most > 1 and not name and not (folder / DESCRIPTION).is_file():
                 subjects = self._run(folder)[0].subjects
                 return [self._subject(folder, subjects[index]) for index in spread(len(subjects), most)]
         return [self.person(text) for text in texts]

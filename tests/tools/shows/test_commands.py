@@ -49,6 +49,16 @@ def call(*arguments: object) -> str:
     return result.output
 
 
+def refuse(*arguments: object) -> str:
+    """The one line of a command that cannot do what it is asked for."""
+    words = [str(argument) for argument in arguments]
+    result = CliRunner().invoke(build_app(COMMANDS, words[0]), words)
+    assert result.exit_code == 1, result.output
+    line = result.output.splitlines()[-1]
+    assert line.startswith("error: ")
+    return line
+
+
 def test_interpolate_writes_the_same_file_twice(run: Path, avatar: Path, tmp_path: Path) -> None:
     for name in ("a", "b"):
         out = tmp_path / f"{name}.mp4"
@@ -94,8 +104,9 @@ def test_an_animation_curve_drives_anyone(run: Path, avatar: Path, tmp_path: Pat
     assert np.abs(still_[1] - still_[0]).mean() > 1.0, "only the expression differs"
     wrong = AnimationCurve(expression=torch.zeros(2, 5), rotation=turn, translation=torch.zeros(2, 3), fps=8.0)
     wrong.save(tmp_path / "w.npz")
-    with pytest.raises(VrmmError, match="belongs to another prior"):
-        call("animate", run, "--from", tmp_path / "w.npz", "--out", tmp_path / "x.png", *still)
+    assert "belongs to another prior" in refuse(
+        "animate", run, "--from", tmp_path / "w.npz", "--out", tmp_path / "x.png", *still
+    )
 
 
 def test_an_avatar_drives_others_of_its_prior(run: Path, avatar: Path, tmp_path: Path) -> None:
@@ -105,8 +116,7 @@ def test_an_avatar_drives_others_of_its_prior(run: Path, avatar: Path, tmp_path:
     assert found.expression.norm(dim=1).max() > 0.3
     assert torch.equal(found.expression[0], torch.zeros(6))
     make_avatar(tmp_path / "stranger", "0" * 64)
-    with pytest.raises(VrmmError, match="of different priors"):
-        call("animate", run, "--from", tmp_path / "stranger", "--out", tmp_path / "k.png")
+    assert "of different priors" in refuse("animate", run, "--from", tmp_path / "stranger", "--out", tmp_path / "k.png")
 
 
 def test_a_capture_and_its_shards_give_the_same_animation(tmp_path: Path) -> None:
@@ -123,10 +133,12 @@ def test_a_capture_and_its_shards_give_the_same_animation(tmp_path: Path) -> Non
     torch.testing.assert_close(found[0].rotation, found[1].rotation)
     assert len(found[0]) == 4
     assert found[0].expression.std(dim=0).max() > 1e-3, "frames differ"
-    with pytest.raises(VrmmError, match="no frames of subject nobody"):
-        call("animate", run, "--from", tmp_path / "shards", "--out", tmp_path / "x.png", "--driver-subject", "nobody")
-    with pytest.raises(VrmmError, match="no sequence fly"):
-        call("animate", run, "--from", tmp_path / "shards", "--out", tmp_path / "x.png", "--driver-sequence", "fly")
+    assert "no frames of subject nobody" in refuse(
+        "animate", run, "--from", tmp_path / "shards", "--out", tmp_path / "x.png", "--driver-subject", "nobody"
+    )
+    assert "no sequence fly" in refuse(
+        "animate", run, "--from", tmp_path / "shards", "--out", tmp_path / "x.png", "--driver-sequence", "fly"
+    )
 
 
 @pytest.mark.parametrize(
@@ -146,8 +158,7 @@ def test_a_capture_and_its_shards_give_the_same_animation(tmp_path: Path) -> Non
 )
 def test_bad_input_is_refused_before_any_work(run: Path, tmp_path: Path, words: list[str], message: str) -> None:
     filled = [word.replace("{run}", str(run)).replace("x.mp4", str(tmp_path / "x.mp4")) for word in words]
-    with pytest.raises(VrmmError, match=message):
-        call(*filled)
+    assert message in refuse(*filled)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -40,6 +40,7 @@ def test_names_on_the_command_line(folder: Path) -> None:
     assert torch.equal(cast.person(f"{run}:s3").z_id[0], model.identity_codes.weight[3])
     assert cast.person(str(run)).name == "s0"
     assert [found.name for found in cast.people([str(run)], most=2)] == ["s1", "s3"]
+    assert [found.name for found in cast.people([str(run)], most=1)] == ["s0"]
     assert cast.person(str(folder / "ada")).name == "ada"
     heads = cast.heads(run, 3)
     assert torch.equal(cast.person(f"{run}:random2").z_id, heads[2].z_id)
