@@ -180,6 +180,12 @@ class Avatar:
         )
 
 
+def display_name(folder: Path) -> str:
+    """What people call the avatar in ``folder``: the folder's name, or, where that says nothing, its parent's."""
+    folder = Path(folder).resolve()
+    return folder.parent.name if folder.name == "avatar" else folder.name
+
+
 def inverted_avatar(avatar: Avatar, prior: Path) -> Avatar:
     """The avatar as it was before fine-tuning: the prior itself with the codes of the inversion.
 

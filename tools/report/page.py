@@ -5,6 +5,7 @@ import string
 from pathlib import Path
 
 from datasets.files import atomic_write_bytes
+from fitting.avatar import display_name
 from tools.report import html
 from tools.report.avatar import avatar_section
 from tools.report.material import Material, read_material
@@ -105,7 +106,9 @@ def key_figures(material: Material) -> list[tuple[str, str, str]]:
 def _title(material: Material) -> str:
     if material.is_demo:
         return "vrmm demo"
-    return f"vrmm {'avatar' if material.is_avatar else 'run'} {material.folder.resolve().name}"
+    if material.is_avatar:
+        return f"vrmm avatar {display_name(material.folder)}"
+    return f"vrmm run {material.folder.resolve().name}"
 
 
 def _lead(material: Material) -> str:

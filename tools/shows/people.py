@@ -14,7 +14,7 @@ from torch import Tensor
 
 from datasets.capture import Light, Pose
 from datasets.errors import VrmmError
-from fitting.avatar import DESCRIPTION, Avatar, prior_sha256
+from fitting.avatar import DESCRIPTION, Avatar, display_name, prior_sha256
 from fitting.bank import TrainingBank
 from prior.preview import spread
 from prior.render import RenderConfig
@@ -194,7 +194,7 @@ def avatar_person(avatar: Avatar, folder: Path) -> Person:
     """A fitted person at rest: the code 0, upright at the origin."""
     model, solution = avatar.model, avatar.solution
     return Person(
-        name=folder.resolve().name,
+        name=display_name(folder),
         model=model,
         rendering=avatar.rendering,
         z_id=solution.z_id.detach(),

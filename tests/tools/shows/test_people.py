@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from datasets.errors import VrmmError
-from fitting.avatar import prior_sha256
+from fitting.avatar import display_name, prior_sha256
 from tests.fitting.tiny import tiny_model
 from tests.tools.shows.people import make_avatar, make_run, person
 from tools.shows.cameras import CameraPath
@@ -42,6 +42,7 @@ def test_names_on_the_command_line(folder: Path) -> None:
     assert [found.name for found in cast.people([str(run)], most=2)] == ["s1", "s3"]
     assert [found.name for found in cast.people([str(run)], most=1)] == ["s0"]
     assert cast.person(str(folder / "ada")).name == "ada"
+    assert display_name(folder / "ada" / "avatar") == "ada"
     heads = cast.heads(run, 3)
     assert torch.equal(cast.person(f"{run}:random2").z_id, heads[2].z_id)
     assert torch.equal(Cast(seed=2).person(f"{run}:random").z_id, heads[0].z_id)
