@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -57,6 +58,27 @@ def atomic_write_json(path: Path, value: Any, *, indent: int | None = 1) -> None
     """Write ``value`` as strict JSON (no NaN) to ``path``, whole or not at all."""
     text = json.dumps(value, indent=indent, allow_nan=False) + "\n"
     atomic_write_bytes(path, text.encode())
+
+
+def replace_folder(temporary: Path, folder: Path) -> None:
+    """Rename ``temporary`` to ``folder``; an older one steps aside first, and comes back if that fails.
+
+    Both lie on one disk. Raises OSError where a name cannot be changed.
+    """
+    aside = None
+    if folder.exists():
+        aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".old"))
+        os.rename(folder, aside / folder.name)
+    try:
+        os.rename(temporary, folder)
+    except BaseException:
+        if aside is not None:
+            os.rename(aside / folder.name, folder)
+        raise
+    finally:
+        if aside is not None:
+            shutil.rmtree(aside, ignore_errors=True)
+    fsync_directory(folder.parent)
 
 
 def read_json(path: Path, what: str) -> Any:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from datasets.capture import Camera, Light, Pose
 from datasets.errors import VrmmError
-from datasets.files import atomic_write_bytes, atomic_write_json, fsync_directory, read_json, sha256_of
+from datasets.files import atomic_write_bytes, atomic_write_json, read_json, replace_folder, sha256_of
 from fitting.rendering import head_light
 from fitting.state import Solution
 from prior.animation import AnimationCurve
@@ -145,7 +145,7 @@ class Avatar:
             temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".tmp"))
             self._write(temporary)
             os.chmod(temporary, 0o755)
-            _swap(temporary, folder)
+            replace_folder(temporary, folder)
         except OSError as error:
             raise VrmmError(
                 f"cannot write the avatar {folder}: {error.strerror or error} (free space or choose another folder)"
@@ -189,6 +189,12 @@ class Avatar:
         )
 
 
+def display_name(folder: Path) -> str:
+    """What people call the avatar in ``folder``: the folder's name, or, where that says nothing, its parent's."""
+    folder = Path(folder).resolve()
+    return folder.parent.name if folder.name == "avatar" else folder.name
+
+
 def inverted_avatar(avatar: Avatar, prior: Path) -> Avatar:
     """The avatar as it was before fine-tuning: the prior itself with the codes of the inversion.
 
@@ -229,21 +235,3 @@ def read_description(folder: Path) -> dict[str, Any]:
     if description.get("version") != FORMAT_VERSION:
         raise VrmmError(f"{path} is of version {description.get('version')}; this vrmm reads {FORMAT_VERSION}")
     return description
-
-
-def _swap(temporary: Path, folder: Path) -> None:
-    """Rename into place; an older avatar steps aside first and comes back if that fails."""
-    aside = None
-    if folder.exists():
-        aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".old"))
-        os.rename(folder, aside / folder.name)
-    try:
-        os.rename(temporary, folder)
-    except BaseException:
-        if aside is not None:
-            os.rename(aside / folder.name, folder)
-        raise
-    finally:
-        if aside is not None:
-            shutil.rmtree(aside, ignore_errors=True)
-    fsync_directory(folder.parent)

@@ -3,7 +3,7 @@
 import dataclasses
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +111,12 @@ def fit(
     check_target(Path(out))
     prior = prior if isinstance(prior, Prior) else Prior.load(prior)
     read = read_photos(photos, recipe.image_size, cameras, landmarks or prior.landmarks, face)
-    return fit_photos(read, prior, recipe, out, inversion_from=inversion_from, progress=progress)
+    source = {
+        "photos": [str(Path(photo).absolute()) for photo in photos],
+        "cameras": None if cameras is None else str(Path(cameras).absolute()),
+        "prior": str(prior.folder.absolute()),
+    }
+    return fit_photos(read, prior, recipe, out, inversion_from=inversion_from, source=source, progress=progress)
 
 
 def fit_photos(
@@ -121,6 +126,7 @@ def fit_photos(
     out: Path,
     *,
     inversion_from: Path | None = None,
+    source: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> Avatar:
     """Photos of one person to an avatar bundle in ``out``.
@@ -136,6 +142,7 @@ def fit_photos(
         recipe: of the fit.
         out: folder of the avatar.
         inversion_from: an avatar of the same photos, prior and inversion recipe, whose inversion is taken over.
+        source: where photos, cameras and prior were, for people who read the bundle's description.
         progress: called as ``progress(stage, done, total, loss)``.
 
     Raises:
@@ -169,7 +176,7 @@ def fit_photos(
             rendering=prior.rendering,
             solution=tuned.solution,
             inversion=inversion.solution,
-            description=_description(prior, views, recipe, key, keeping.key),
+            description=_description(prior, views, recipe, key, keeping.key) | ({} if source is None else {"source": dict(source)}),
             report={"seconds": times, **_report(prior, views, inversion, tuned, recipe)},
         )
         avatar.save(out)

@@ -1,91 +1,105 @@
-"""Animation curves: expression and head motion over time, in a file that every command reads and writes."""
+"""Animation curves: expression codes and head poses over time (``docs/formats.md``, "Animation curve")."""
 
 import dataclasses
 import io
+import math
 import zipfile
 from pathlib import Path
 
 import numpy as np
+import torch
 from jaxtyping import Float
+from torch import Tensor
 
 from datasets.errors import VrmmError
 from datasets.files import atomic_write_bytes
 
 KEYS = ("expression", "rotation", "translation", "fps")
 ROTATION_TOLERANCE = 1e-3
-"""Largest entry of ``R^T R - 1`` that is taken for rounding."""
+"""How far rotation^T rotation may be from the identity: what rounding to three decimals leaves."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AnimationCurve:
-    """T moments of a head, evenly spaced in time.
+    """A performance that any head of one prior can give.
 
     Attributes:
-        expression: [T, E] codes z_e of a prior.
-        rotation: [T, 3, 3] head→world; the identity is the head at rest.
-        translation: [T, 3] head→world, metres.
-        fps: moments a second.
+        expression: [T, E] codes z_e.
+        rotation: [T, 3, 3] head→world.
+        translation: [T, 3] metres.
+        fps: frames a second.
     """
 
-    expression: Float[np.ndarray, "T E"]
-    rotation: Float[np.ndarray, "T 3 3"]
-    translation: Float[np.ndarray, "T 3"]
+    expression: Float[Tensor, "T E"]
+    rotation: Float[Tensor, "T 3 3"]
+    translation: Float[Tensor, "T 3"]
     fps: float
-
-    def __post_init__(self) -> None:
-        moments = len(self.expression)
-        shapes = (self.expression.ndim, self.rotation.shape, self.translation.shape)
-        if shapes != (2, (moments, 3, 3), (moments, 3)):
-            raise VrmmError(
-                "an animation curve has expression [T, E], rotation [T, 3, 3] and translation [T, 3], not "
-                f"{self.expression.shape}, {self.rotation.shape} and {self.translation.shape}"
-            )
-        if moments == 0:
-            raise VrmmError("an animation curve needs at least one moment")
-        if not all(np.isfinite(part).all() for part in (self.expression, self.rotation, self.translation)):
-            raise VrmmError("an animation curve must hold finite numbers; it has NaN or infinity")
-        if not (np.isfinite(self.fps) and self.fps > 0):
-            raise VrmmError(f"an animation curve's fps must be positive, not {self.fps}")
-        error = np.abs(np.swapaxes(self.rotation, 1, 2) @ self.rotation - np.eye(3)).max()
-        if error > ROTATION_TOLERANCE or (np.linalg.det(self.rotation) < 0).any():
-            raise VrmmError("an animation curve's rotation must hold rotation matrices (R^T R = 1, determinant 1)")
 
     def __len__(self) -> int:
         return len(self.expression)
 
     @property
     def seconds(self) -> float:
-        """How long it lasts; the last moment is shown as long as every other."""
+        """How long it lasts."""
         return len(self) / self.fps
 
+    def frame_at(self, seconds: float) -> int:
+        """The frame that shows at a time since the start; after the end it begins again."""
+        return int(seconds * self.fps) % len(self)
+
     def save(self, path: Path) -> None:
-        """Write the curve as npz, whole or not at all. Raises VrmmError where ``path`` cannot be written."""
+        """Write an ``.npz``, whole or not at all. Raises VrmmError where it cannot be written."""
+        arrays = {name: getattr(self, name).detach().cpu().float().numpy() for name in KEYS[:3]}
         data = io.BytesIO()
-        arrays = {name: np.asarray(getattr(self, name), np.float32) for name in KEYS[:3]}
-        np.savez(data, fps=np.float64(self.fps), **arrays)
+        np.savez(data, fps=np.array(self.fps, np.float64), **arrays)
         atomic_write_bytes(Path(path), data.getvalue())
 
     @staticmethod
-    def load(path: Path | str) -> "AnimationCurve":
-        """Read what ``save`` writes.
+    def load(path: Path) -> "AnimationCurve":
+        """Read an ``.npz``.
 
         Raises:
-            VrmmError: the file is missing, no npz, of other keys, or holds no curve; it is named.
+            VrmmError: the file is absent, no curve, or holds what no curve can (the key is named).
         """
         path = Path(path)
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                arrays = dict(file)
-        except FileNotFoundError:
-            raise VrmmError(f"animation curve {path} does not exist") from None
-        except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
-            raise VrmmError(f"{path} is not an animation curve (.npz): {error}") from error
-        if set(arrays) != set(KEYS):
-            raise VrmmError(f"{path} is not an animation curve: its keys are {sorted(arrays)}, not {sorted(KEYS)}")
-        if any(array.dtype.kind not in "fiu" for array in arrays.values()) or arrays["fps"].size != 1:
-            raise VrmmError(f"{path} is not an animation curve: its arrays must hold numbers, and fps one of them")
-        try:
-            parts = {name: arrays[name].astype(np.float64) for name in KEYS[:3]}
-            return AnimationCurve(fps=float(arrays["fps"].item()), **parts)
-        except VrmmError as error:
-            raise VrmmError(f"{path}: {error}") from error
+        arrays = _read(path)
+        for name in KEYS:
+            if name not in arrays:
+                raise VrmmError(f"{path} lacks the key {name}; an animation curve has {', '.join(KEYS)}")
+        _check(path, arrays)
+        expression, rotation, translation = (torch.tensor(arrays[name], dtype=torch.float32) for name in KEYS[:3])
+        return AnimationCurve(
+            expression=expression, rotation=rotation, translation=translation, fps=float(arrays["fps"])
+        )
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    if not path.is_file():
+        raise VrmmError(f"the animation curve {path} does not exist")
+    try:
+        with open(path, "rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            return {} if isinstance(loaded, np.ndarray) else {name: loaded[name] for name in loaded.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise VrmmError(f"{path} is not an animation curve: it is no .npz that can be read") from error
+
+
+def _check(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Raises VrmmError that names the first key that is wrong."""
+    for name in KEYS:
+        if not np.issubdtype(arrays[name].dtype, np.number) or not np.isfinite(arrays[name]).all():
+            raise VrmmError(f"{path}: {name} holds NaN, infinity or no numbers; write the curve again")
+    frames = len(np.atleast_1d(arrays["expression"]))
+    shapes = {"rotation": (frames, 3, 3), "translation": (frames, 3), "fps": ()}
+    if arrays["expression"].ndim != 2 or 0 in arrays["expression"].shape:
+        raise VrmmError(f"{path}: expression must be [T, E], not {list(arrays['expression'].shape)}")
+    for name, shape in shapes.items():
+        if arrays[name].shape != shape:
+            raise VrmmError(f"{path}: {name} must be {list(shape)}, not {list(arrays[name].shape)}")
+    if not 0.0 < float(arrays["fps"]) < math.inf:
+        raise VrmmError(f"{path}: fps must be above 0, not {float(arrays['fps'])}")
+    rotation = arrays["rotation"].astype(np.float64)
+    off = np.abs(rotation.transpose(0, 2, 1) @ rotation - np.eye(3)).max(axis=(1, 2))
+    wrong = np.flatnonzero((off > ROTATION_TOLERANCE) | (np.linalg.det(rotation) < 0.0))
+    if len(wrong):
+        raise VrmmError(f"{path}: rotation of frame {wrong[0]} is no rotation; matrices must be orthonormal")

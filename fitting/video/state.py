@@ -92,9 +92,9 @@ class VideoState:
         """Expression and head motion of all frames."""
         left, _, right = np.linalg.svd(self.rotation.double().numpy())  # products of rotations are so up to rounding
         return AnimationCurve(
-            expression=self.z_e.double().numpy(),
-            rotation=left @ right,
-            translation=self.translation.double().numpy(),
+            expression=self.z_e.detach().float(),
+            rotation=torch.from_numpy(left @ right).float(),
+            translation=self.translation.detach().float(),
             fps=fps,
         )
 
