@@ -40,9 +40,8 @@ def draw_boxes(
 
 def _visible_faces(placement: Placement, camera: Camera) -> tuple[Float[np.ndarray, "F 4 2"], Float[np.ndarray, "F 3"]]:
     """Pixels of the corners and sRGB of the faces that the camera sees, the farthest first."""
-    center, axes, half = (
-        value[0].detach().double().cpu().numpy() for value in (placement.center, placement.rotation, placement.half_size)
-    )
+    given = placement.center, placement.rotation, placement.half_size
+    center, axes, half = (value[0].detach().double().cpu().numpy() for value in given)
     columns = axes * half[:, None, :]  # [K, 3, 3]: the half axes as columns
     hue = _uv_colours(len(center))
     corners, colours, distances = [], [], []

@@ -16,6 +16,7 @@ def arguments(state: ViewState) -> list[str]:
     """Options that differ from their defaults; ``state`` must be snapped."""
     plain = ViewState()
     orbit, light, compare = state.orbit, state.lighting, state.comparison
+    lamp, usual_lamp = ((each.azimuth, each.elevation) for each in (light, plain.lighting))
     pairs = [
         ("eye", _vector(orbit.eye), _vector(plain.orbit.eye)),
         ("target", _vector(orbit.target), _vector(plain.orbit.target)),
@@ -27,7 +28,7 @@ def arguments(state: ViewState) -> list[str]:
         ("start", state.start.value, plain.start.value),
         ("frame", "" if state.frame is None else str(state.frame), ""),
         ("light", light.kind.value, plain.lighting.kind.value),
-        ("lamp", _vector((light.azimuth, light.elevation)), _vector((plain.lighting.azimuth, plain.lighting.elevation))),
+        ("lamp", _vector(lamp), _vector(usual_lamp)),
         ("fill", _number(light.fill), _number(plain.lighting.fill)),
         ("environment", light.environment, plain.lighting.environment),
         ("turn", _number(light.turn), _number(plain.lighting.turn)),

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from prior.animation import AnimationCurve
 from tools.viewer.source import Source
 from tools.viewer.state import Amounts, Start, ViewState
 
@@ -85,37 +86,48 @@ class PlaybackPanel:
     """The frame of an animation curve, by hand or by the clock; nothing where there is no curve. Final."""
 
     def __init__(self, gui: Any, source: Source, state: ViewState, changed: Changed) -> None:
-        self._curve, self._frame, self._play = source.curve, None, None
-        self._began, self._changed = 0.0, changed
+        self._player = None if source.curve is None else _Player(gui, source.curve, state, changed)
         if source.curve is None:
             gui.add_markdown("*Name a curve with `--curve FILE.npz` to play it.*")
-            return
-        last = len(source.curve) - 1
-        self._use = gui.add_checkbox("Follow the curve", state.frame is not None)
-        self._play = gui.add_checkbox("Play", False)
-        self._frame = gui.add_slider("Frame", 0, max(last, 1), 1, state.frame or 0)
-        gui.add_markdown(f"*{len(source.curve)} frames, {source.curve.seconds:.1f} s at {source.curve.fps:g} a second*")
-        self._use.on_update(lambda _: changed())
-        self._frame.on_update(lambda _: changed())
-        self._play.on_update(lambda _: self._start())
 
     @property
     def seconds(self) -> float:
         """Between two frames while it plays, else 0."""
-        return 1.0 / self._curve.fps if self._curve is not None and self._play.value else 0.0
+        return 0.0 if self._player is None else self._player.seconds
 
     def frame(self) -> int | None:
         """The frame to show now, or None where the curve is not followed."""
-        if self._curve is None or not self._use.value:
+        return None if self._player is None else self._player.frame()
+
+
+class _Player:
+    def __init__(self, gui: Any, curve: AnimationCurve, state: ViewState, changed: Changed) -> None:
+        self._curve, self._changed, self._began = curve, changed, 0.0
+        self._use = gui.add_checkbox("Follow the curve", state.frame is not None)
+        self._play = gui.add_checkbox("Play", False)
+        self._frame = gui.add_slider("Frame", 0, max(len(curve) - 1, 1), 1, state.frame or 0)
+        gui.add_markdown(f"*{len(curve)} frames, {curve.seconds:.1f} s at {curve.fps:g} a second*")
+        self._use.on_update(lambda _: changed())
+        self._frame.on_update(lambda _: changed())
+        self._play.on_update(lambda _: self._switched())
+
+    @property
+    def seconds(self) -> float:
+        return 1.0 / self._curve.fps if self._play.value else 0.0
+
+    def frame(self) -> int | None:
+        if not self._use.value:
             return None
         if self._play.value:
             return self._curve.frame_at(time.monotonic() - self._began)
         return min(int(self._frame.value), len(self._curve) - 1)
 
-    def _start(self) -> None:
+    def _switched(self) -> None:
+        """On: go on from the slider. Off: the slider shows where it stopped."""
+        now = time.monotonic()
         if self._play.value:
+            self._began = now - self._frame.value / self._curve.fps
             self._use.value = True
-            self._began = time.monotonic() - self._frame.value / self._curve.fps
         else:
-            self._frame.value = self._curve.frame_at(time.monotonic() - self._began)
+            self._frame.value = self._curve.frame_at(now - self._began)
         self._changed()

@@ -77,8 +77,8 @@ def moment_of(source: Source, state: ViewState, width: int, height: int) -> Mome
             raise VrmmError("--frame needs an animation curve; name it with --curve")
         if not 0 <= state.frame < len(source.curve):
             raise VrmmError(f"the curve has frames 0 to {len(source.curve) - 1}, not {state.frame}")
-        start = source.curve.expression[state.frame]
-        rotation, translation = (value[state.frame][None] for value in (source.curve.rotation, source.curve.translation))
+        start, place = source.curve.expression[state.frame], slice(state.frame, state.frame + 1)
+        rotation, translation = source.curve.rotation[place], source.curve.translation[place]
     return Moment(
         z_id=source.blend(state.identity),
         z_e=source.expressions.code(start, state.expression, state.controls)[None],
@@ -240,9 +240,7 @@ def _resampled(value: Float[Tensor, "C H W"], shape: tuple[int, ...]) -> Float[T
     return torch.nn.functional.interpolate(value[None], size=tuple(shape), mode="area")[0]
 
 
-def _fitted(
-    drawn: UInt8[np.ndarray, "h w 3"], width: int, height: int, state: ViewState
-) -> UInt8[np.ndarray, "H W 3"]:
+def _fitted(drawn: UInt8[np.ndarray, "h w 3"], width: int, height: int, state: ViewState) -> UInt8[np.ndarray, "H W 3"]:
     """A captured picture as large as it fits, its pixels as they are, and the edge of a wipe."""
     import cv2
 

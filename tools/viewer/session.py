@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 COARSE_QUALITY, FINE_QUALITY = 80, 95
 """Of the JPEGs that the page shows; a screenshot is a PNG."""
 BALL, LAMP = "/vrmm/ball", "/vrmm/lamp"
+LAMP_SIZE = 0.14
+"""Of the highlight, in radii of the ball."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -57,10 +59,10 @@ class Session:
         self._drawing = Drawing(self._wish, self._show, self._complain, config.threads)
         self._complaint: Any = None
         self._lock = threading.Lock()
-        self._build()
-        self.reset_camera()
         self._ball: MirrorBall | None = None
-        self._lamp_node: Any = None
+        self._build()
+        self._make_ball()
+        self.reset_camera()
         client.camera.on_update(lambda _: self._moved())
         current.listen(self._drawing.poke)
         self._drawing.start()
@@ -112,7 +114,7 @@ class Session:
             self._identity = IdentityPanel(gui, source, state, changed)
         with tabs.add_tab("Expression"):
             self._expression = ExpressionPanel(gui, source, state, changed)
-        with tabs.add_tab("Playback"):
+        with tabs.add_tab("Play"):
             self._playback = PlaybackPanel(gui, source, state, changed)
         with tabs.add_tab("Light"):
             self._light = LightPanel(gui, source, state.lighting, self._moved)
@@ -172,25 +174,24 @@ class Session:
         self._drawing.poke()
 
     def _hang_ball(self) -> None:
-        camera, scene = self._client.camera, self._client.scene
-        rotation = _matrix(camera.wxyz)
+        camera = self._client.camera
         distance = float(np.linalg.norm(camera.look_at - camera.position))
-        self._ball = ball = MirrorBall(camera.position, rotation, distance, camera.fov, camera.aspect)
+        self._ball = ball = MirrorBall(camera.position, _matrix(camera.wxyz), distance, camera.fov, camera.aspect)
         lamp, comparing = self._light.lamp, self._compare.read().mode is not Compare.OFF
-        shown = lamp is not None and not comparing
-        node = scene.add_icosphere(
-            BALL, ball.radius, color=(70, 72, 78), position=tuple(ball.center), cast_shadow=False, visible=shown
-        )
-        node.on_click(lambda event: self._ball_clicked(event))
+        self._ball_node.visible = self._lamp_node.visible = lamp is not None and not comparing
+        self._ball_node.position, self._ball_node.scale = tuple(ball.center), ball.radius
         if lamp is not None:
-            spot = tuple(ball.highlight(lamp))
-            colour = (255, 214, 120)
-            scene.add_icosphere(
-                LAMP, 0.14 * ball.radius, color=colour, position=spot, cast_shadow=False, visible=shown
-            )
+            self._lamp_node.position, self._lamp_node.scale = tuple(ball.highlight(lamp)), LAMP_SIZE * ball.radius
+
+    def _make_ball(self) -> None:
+        scene = self._client.scene
+        self._ball_node = scene.add_icosphere(BALL, 1.0, color=(70, 72, 78), cast_shadow=False)
+        self._lamp_node = scene.add_icosphere(LAMP, 1.0, color=(255, 214, 120), cast_shadow=False)
+        self._ball_node.on_click(self._ball_clicked)
 
     def _ball_clicked(self, event: Any) -> None:
-        lamp = None if self._ball is None else self._ball.lamp(np.array(event.ray_origin), np.array(event.ray_direction))
+        ball = self._ball
+        lamp = None if ball is None else ball.lamp(np.array(event.ray_origin), np.array(event.ray_direction))
         if lamp is not None:
             self._light.place_lamp(lamp)
 

@@ -111,7 +111,7 @@ class Source:
         if start is Start.REST:
             return self.expressions.rest
         if self.photo is None:
-            raise VrmmError(f"{self.config.folder} is no avatar, so no photo has an expression; leave out --start photo")
+            raise VrmmError(f"{self.config.folder} is no avatar: no photo has an expression; leave out --start photo")
         return self.photo
 
 
