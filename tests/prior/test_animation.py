@@ -63,7 +63,8 @@ BROKEN: dict[str, tuple[Callable[[dict[str, np.ndarray]], object], str]] = {
 @pytest.mark.parametrize("name", BROKEN)
 def test_what_is_no_curve_is_refused_by_name(name: str, tmp_path: Path) -> None:
     curve, (spoil, message) = make_curve(), BROKEN[name]
-    arrays = {key: np.array(getattr(curve, key)) for key in ("expression", "rotation", "translation", "fps")}
+    arrays = {key: getattr(curve, key).numpy().copy() for key in ("expression", "rotation", "translation")}
+    arrays["fps"] = np.array(curve.fps)
     spoil(arrays)
     np.savez(tmp_path / "curve.npz", **arrays)
     with pytest.raises(VrmmError, match=message) as caught:

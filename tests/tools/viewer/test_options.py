@@ -87,7 +87,8 @@ def test_amounts_of_nothing_are_left_out() -> None:
 def test_what_cannot_be_read_is_named(words: list[str], named: str, monkeypatch: pytest.MonkeyPatch) -> None:
     state, output = parse(words, monkeypatch)
     assert state is None
-    assert output.startswith("error: ") and named in output
+    assert output.startswith("error: ")
+    assert named in output
     assert output.count("\n") == 1
 
 

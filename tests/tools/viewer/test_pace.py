@@ -1,5 +1,7 @@
 """The first picture comes in time, the last is whole."""
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,7 +16,7 @@ def test_sizes_grow_to_the_finest(width: int, height: int, decode: float, ray: f
         pace.learn(decode, ray * 40000, 40000)
     sizes = pace.sizes(width, height)
     assert sizes[-1] == (width, height)
-    for (before, _), (after, _) in zip(sizes, sizes[1:], strict=False):
+    for (before, _), (after, _) in itertools.pairwise(sizes):
         assert before < after <= 2.1 * before + 2
 
 
