@@ -100,8 +100,11 @@ class Browser:
     def dark(self, wanted: bool) -> None:
         """Pretend that the user prefers dark pages."""
         features = [{"name": "prefers-color-scheme", "value": "dark" if wanted else "light"}]
-        command = {"cmd": "Emulation.setEmulatedMedia", "params": {"features": features}}
-        self._call("POST", f"{self._session}/goog/cdp/execute", command)
+        self.command("Emulation.setEmulatedMedia", {"features": features})
+
+    def command(self, name: str, parameters: dict[str, Any]) -> None:
+        """A command of Chromium's developer tools."""
+        self._call("POST", f"{self._session}/goog/cdp/execute", {"cmd": name, "params": parameters})
 
     def messages(self) -> list[str]:
         """What the page has written to the console, errors of loading among it."""
