@@ -77,9 +77,10 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise VrmmError(f"the animation curve {path} does not exist")
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+        with open(path, "rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            return {} if isinstance(loaded, np.ndarray) else {name: loaded[name] for name in loaded.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise VrmmError(f"{path} is not an animation curve: it is no .npz that can be read") from error
 
 

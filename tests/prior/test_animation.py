@@ -81,5 +81,5 @@ def test_files_that_are_none_are_refused(tmp_path: Path) -> None:
             AnimationCurve.load(tmp_path / "curve.npz")
     with open(tmp_path / "array.npz", "wb") as file:
         np.save(file, np.zeros(3))
-    with pytest.raises(VrmmError, match="not an animation curve"):
+    with pytest.raises(VrmmError, match="lacks the key expression"):
         AnimationCurve.load(tmp_path / "array.npz")

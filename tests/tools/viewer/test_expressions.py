@@ -19,7 +19,7 @@ def test_leading_directions_are_those_of_the_population() -> None:
     # 4000 draws: spreads are known to 1 / sqrt(8000), directions to about sizes' ratio over sqrt(4000)
     assert torch.allclose(found.norm(dim=1), sizes, rtol=0.05)
     for number in range(5):
-        assert abs(float(found[number] @ axes[:, number])) / float(sizes[number]) > 0.99
+        assert abs(float(found[number] @ axes[:, number])) / float(found[number].norm()) > 0.99
         assert float(found[number][found[number].abs().argmax()]) > 0.0
 
 
