@@ -28,7 +28,7 @@ def draw_boxes(
     import cv2
 
     corners, colours = _visible_faces(placement, camera)
-    pixels = np.round(corners * 2**_SHIFT).astype(np.int32)
+    pixels = np.round((corners - 0.5) * 2**_SHIFT).astype(np.int32)  # OpenCV's pixel centres are whole numbers
     drawn = picture.copy()
     for outline, colour in zip(pixels, colours.round().astype(int).tolist(), strict=True):
         if filled:

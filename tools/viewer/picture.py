@@ -155,10 +155,12 @@ class Painter:
             started = time.perf_counter()
             geometry, voxels = self._decode(moment, cameras)
             decoded = time.perf_counter()
-        rgba = self._march(moment, geometry, voxels, cameras, stop) if state.show is not Show.BOXES else None
+        rgba = None
+        if state.show is not Show.BOXES:
+            rgba = self._march(moment, geometry, voxels, cameras, stop)
+            if rgba is None:
+                return None
         marched = time.perf_counter()
-        if stop():
-            return None
         drawn, psnr = self._compose(state, moment, geometry, rgba)
         return Picture(
             pixels=drawn if moment.shot is None else _fitted(drawn, width, height, state),

@@ -27,7 +27,8 @@ def test_a_box_covers_its_projection() -> None:
     seen = drawn(placed([[0.05, 0.0, 0.0]])).max(axis=2) > 0
     rows, columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
     focal = 50.0 / np.tan(np.radians(9.5))
-    # its near face, 0.95 m away, is the largest: 0 to 0.1 m to the right, 0.05 m up and down; smooth edges reach a pixel further
+    # its near face, 0.95 m away, is the largest: 0 to 0.1 m to the right, 0.05 m up and down;
+    # smooth edges reach a pixel further
     assert np.allclose([columns[0], columns[-1] + 1], [100.0, 100.0 + 0.1 / 0.95 * focal], atol=2.0)
     assert np.allclose([rows[0], rows[-1] + 1], [50.0 - 0.05 / 0.95 * focal, 50.0 + 0.05 / 0.95 * focal], atol=2.0)
 
