@@ -106,13 +106,13 @@ class ViewServer:
 
 def _check_port(host: str, port: int) -> None:
     """Raises VrmmError where nothing can listen there; viser itself would go on to another port, or hang."""
+    if not 0 <= port <= 65535:  # the system would take its last 16 bits
+        raise VrmmError(f"there is no port {port}; choose --port from 1 to 65535, or 0 for any free one")
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         with socket.socket(found[0], found[1]) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(found[4])
-    except OverflowError as error:
-        raise VrmmError(f"there is no port {port}; choose --port from 1 to 65535") from error
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise _busy(port) from error
