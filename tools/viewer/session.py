@@ -149,18 +149,19 @@ class Session:
     def _show(self, wish: Wish, picture: Picture, finest: bool) -> None:
         quality = FINE_QUALITY if finest else COARSE_QUALITY
         self._client.scene.set_background_image(picture.pixels, format="jpeg", jpeg_quality=quality)
-        if self._complaint is not None:
-            self._complaint.remove()
-            self._complaint = None
+        self._withdraw()
         if finest or wish.seconds:
             self._picture.tell(_status(wish, picture))
         self._client.flush()
 
     def _complain(self, message: str) -> None:
-        if self._complaint is None:
-            self._complaint = self._client.add_notification("vrmm view", message, color="red", with_close_button=True)
-        else:
-            self._complaint.body = message
+        self._withdraw()
+        self._complaint = self._client.add_notification("vrmm view", message, color="red", with_close_button=True)
+
+    def _withdraw(self) -> None:
+        if self._complaint is not None:
+            self._complaint.remove()
+            self._complaint = None
 
     def _screenshot(self) -> None:
         picture = Painter(self._current.source).paint(self.state(), *self.size())
