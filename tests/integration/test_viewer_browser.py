@@ -29,7 +29,7 @@ pytestmark = pytest.mark.skipif(missing_browser() is not None, reason=str(missin
 
 SOFTWARE_WEBGL = ("--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader")
 END, HOME = "\ue010", "\ue011"
-PATIENCE = 120.0
+PATIENCE = 300.0
 WIDTH, HEIGHT = 900, 700
 
 TEXT = "return document.body.innerText"
