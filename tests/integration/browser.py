@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import subprocess
+import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -127,5 +128,9 @@ class Browser:
         request = urllib.request.Request(
             self._address + path, data, {"Content-Type": "application/json"}, method=method
         )
-        with urllib.request.urlopen(request, timeout=ANSWER_SECONDS) as answer:
-            return json.loads(answer.read())["value"]
+        try:
+            with urllib.request.urlopen(request, timeout=ANSWER_SECONDS) as answer:
+                return json.loads(answer.read())["value"]
+        except urllib.error.HTTPError as error:
+            with error:
+                raise RuntimeError(json.loads(error.read())["value"]["message"].splitlines()[0]) from None

@@ -27,9 +27,14 @@ from tools.viewer.watch import Current, Watch
 
 pytestmark = pytest.mark.skipif(missing_browser() is not None, reason=str(missing_browser()))
 
-SOFTWARE_WEBGL = ("--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader")
+SOFTWARE_WEBGL = (
+    "--use-gl=angle",
+    "--use-angle=swiftshader",
+    "--enable-unsafe-swiftshader",
+    "--disable-features=BackForwardCache",  # it keeps the connections of pages that were left
+)
 END, HOME = "\ue010", "\ue011"
-PATIENCE = 300.0
+PATIENCE = 180.0
 WIDTH, HEIGHT = 900, 700
 
 TEXT = "return document.body.innerText"
