@@ -1,0 +1,114 @@
+"""The surface that a volume shows: where rays that come in along the normals of the base mesh are stopped."""
+
+import dataclasses
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from prior.finemesh import FineMesh
+from prior.primitives import Placement
+from prior.raymarch import transport
+
+STEP = 0.001
+"""Metres between samples: finer than a voxel's thickness, so that the surface has no steps."""
+REACH = 1.5
+"""How far from the base mesh rays begin and end, in half thicknesses of the primitives at rest."""
+SOLID = 0.5
+"""A ray that is stopped less than this has met no surface."""
+FILL_ROUNDS = 200
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Surface:
+    """A fine mesh put onto the surface of a volume, head frame.
+
+    Attributes:
+        mesh: its topology.
+        points: [V, 3] metres.
+        normals: [V, 3] unit, of the surface itself.
+        alpha: [V] how much of a ray along the base mesh's normal is stopped.
+        transport: sparse [V, K·D·H·W], what each of these rays takes from each voxel; rows sum to ``alpha``.
+    """
+
+    mesh: FineMesh
+    points: Float[np.ndarray, "V 3"]
+    normals: Float[np.ndarray, "V 3"]
+    alpha: Float[np.ndarray, "V"]
+    transport: Float[Tensor, "V N"]
+
+    def gather(self, values: Float[Tensor, "N C"]) -> Float[Tensor, "V C"]:
+        """The mean of what each ray meets of quantities that live on voxels, weighted by what it takes of each."""
+        total = torch.tensor(self.alpha, dtype=values.dtype).clamp(min=1e-6)
+        return torch.sparse.mm(self.transport, values) / total[:, None]
+
+
+def voxel_centers(placement: Placement, shape: torch.Size) -> Float[Tensor, "N 3"]:
+    """Where the voxels [K, D, H, W] of one head (B = 1) are, metres, in the frame of ``placement``."""
+    axes = [torch.linspace(-1.0, 1.0, size) for size in shape[1:4]]
+    z, y, x = torch.meshgrid(*axes, indexing="ij")
+    local = torch.stack([x, y, z], dim=-1) * placement.half_size[0, :, None, None, None]
+    turned = torch.einsum("kij,kdhwj->kdhwi", placement.rotation[0], local)
+    return (turned + placement.center[0, :, None, None, None]).reshape(-1, 3)
+
+
+@torch.no_grad()
+def trace_surface(
+    mesh: FineMesh,
+    base: Float[np.ndarray, "B 3"],
+    placement: Placement,
+    opacity: Float[Tensor, "K D H W"],
+    thickness: float,
+) -> Surface:
+    """March one ray along every normal of ``mesh`` and stop it where the volume stops it on average.
+
+    Where a ray meets too little, the surface continues its neighbours'.
+
+    Args:
+        mesh: finer base mesh.
+        base: [B, 3] its base mesh's vertices, head frame, metres.
+        placement: primitives of one head (B = 1), head frame.
+        opacity: per metre.
+        thickness: half thickness of a primitive at rest, metres.
+    """
+    points = mesh.points(base)
+    normals = mesh.normals(points)
+    reach = REACH * thickness
+    start, inward = (torch.tensor(value, dtype=torch.float32) for value in (points + reach * normals, -normals))
+    taken = transport(
+        start,
+        torch.nn.functional.normalize(inward, dim=-1),
+        torch.tensor([0.0, 2.0 * reach]).expand(len(points), 2),
+        STEP,
+        placement.center[0],
+        placement.rotation[0],
+        placement.half_size[0],
+        opacity,
+    )
+    alpha = torch.sparse.mm(taken, torch.ones(taken.shape[1], 1))[:, 0]
+    stopped = torch.sparse.mm(taken, voxel_centers(placement, opacity.shape)) / alpha.clamp(min=1e-6)[:, None]
+    height = ((stopped.double().numpy() - points) * normals).sum(axis=1)
+    height = _filled(mesh, height, (alpha > SOLID).numpy())
+    found = mesh.welded(points + height[:, None] * normals)
+    return Surface(
+        mesh=mesh, points=found, normals=mesh.normals(found), alpha=alpha.double().numpy(), transport=taken
+    )
+
+
+def _filled(mesh: FineMesh, height: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """The heights with those that are not known replaced by a membrane stretched between those that are."""
+    height = np.where(known, height, 0.0)
+    if known.all() or not known.any():
+        return height
+    ends = mesh.weld[mesh.edges()]
+    number = np.concatenate([ends, ends[:, ::-1]])
+    count = mesh.weld.max() + 1
+    degree = np.maximum(np.bincount(number[:, 0], minlength=count), 1)
+    fixed = np.bincount(mesh.weld, weights=known) > 0
+    sums = np.bincount(mesh.weld, weights=height * known) / np.maximum(np.bincount(mesh.weld, weights=known), 1)
+    values = np.where(fixed, sums, 0.0)
+    for _ in range(FILL_ROUNDS):
+        mean = np.bincount(number[:, 0], weights=values[number[:, 1]], minlength=count) / degree
+        values = np.where(fixed, sums, mean)
+    return np.where(known, height, values[mesh.weld])
