@@ -116,22 +116,43 @@ class Footprint:
 
 
 @torch.no_grad()
-def splat_footprint(splats: Splats, cameras: CameraBatch) -> Footprint:
-    """Where the splats are seen in the picture of one camera (EWA splatting), head frame."""
-    mean, inverse, reach, depth = _projected(splats, cameras)
-    low = (mean - reach - 0.5).ceil().long().clamp(min=0)
+def splat_footprint(splats: Splats, cameras: CameraBatch, low_pass: float = LOW_PASS) -> Footprint:
+    """Where the splats are seen in the picture of one camera (EWA splatting), head frame.
+
+    ``low_pass`` [pixels²] other than the viewers' is for pictures of which only every n-th pixel is computed.
+    """
+    flat = _projected(splats, cameras, low_pass)
+    sigmas = (2.0 * torch.log((splats.opacity / FAINTEST).clamp(min=1.0))).sqrt()
+    reach = sigmas[:, None] * flat.covariance.diagonal(dim1=1, dim2=2).sqrt()
+    low = (flat.mean - reach - 0.5).ceil().long().clamp(min=0)
     size = torch.tensor([cameras.width, cameras.height])
-    high = torch.minimum((mean + reach - 0.5).floor().long(), size - 1)
-    span = (high - low + 1).clamp(min=0) * (depth > 0)[:, None]
+    high = torch.minimum((flat.mean + reach - 0.5).floor().long(), size - 1)
+    span = (high - low + 1).clamp(min=0) * (flat.depth > 0)[:, None]
     count = span.prod(dim=1)
     splat = torch.repeat_interleave(count)
     place = torch.arange(len(splat)) - (count.cumsum(0) - count)[splat]
-    x, y = low[splat, 0] + place % span[splat, 0], low[splat, 1] + place // span[splat, 0]
-    offset = torch.stack([x, y], dim=-1) + 0.5 - mean[splat]
-    distance = torch.einsum("mi,mij,mj->m", offset, inverse[splat], offset)
-    alpha = (splats.opacity[splat] * torch.exp(-0.5 * distance)).clamp(max=MOST_OPAQUE)
+    across = span[splat, 0]
+    pixel = (low[splat, 1] + place // across) * cameras.width + low[splat, 0] + place % across
+    alpha = _alpha(flat, splats.opacity, pixel, splat, cameras.width)
     seen = alpha >= FAINTEST
-    return _composited((y * cameras.width + x)[seen], splat[seen], alpha[seen], depth)
+    pixel, splat, alpha = pixel[seen], splat[seen], alpha[seen]
+    rank = torch.empty_like(flat.depth, dtype=torch.long)
+    rank[flat.depth.argsort()] = torch.arange(len(splats))
+    order = (pixel * len(splats) + rank[splat]).argsort()
+    pixel, splat = pixel[order], splat[order]
+    left = _left(pixel, alpha[order])
+    kept = left > SPENT
+    return Footprint(pixel=pixel[kept], splat=splat[kept], weight=(alpha[order] * left)[kept])
+
+
+def footprint_weights(
+    footprint: Footprint, splats: Splats, cameras: CameraBatch, low_pass: float = LOW_PASS
+) -> Float[Tensor, "M"]:
+    """The weights of a footprint as a function of the splats, for gradients; who covers what is held fixed."""
+    alpha = _alpha(
+        _projected(splats, cameras, low_pass), splats.opacity, footprint.pixel, footprint.splat, cameras.width
+    )
+    return alpha * _left(footprint.pixel, alpha)
 
 
 def render_splats(splats: Splats, cameras: CameraBatch) -> tuple[Float[Tensor, "3 H W"], Float[Tensor, "1 H W"]]:
@@ -144,8 +165,16 @@ def render_splats(splats: Splats, cameras: CameraBatch) -> tuple[Float[Tensor, "
     return picture[:3], picture[3:]
 
 
-def _projected(splats: Splats, cameras: CameraBatch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Mean [N,2] pixels, inverse covariance [N,2,2], half widths [N,2] of the visible part, depth [N] metres."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Flat:
+    """Splats on the screen: mean [N, 2] pixels, covariance [N, 2, 2] pixels², depth [N] metres."""
+
+    mean: Tensor
+    covariance: Tensor
+    depth: Tensor
+
+
+def _projected(splats: Splats, cameras: CameraBatch, low_pass: float) -> _Flat:
     turn, shift = cameras.world_to_camera[0, :, :3], cameras.world_to_camera[0, :, 3]
     lens = cameras.intrinsics[0]
     place = splats.center @ turn.T + shift
@@ -159,25 +188,27 @@ def _projected(splats: Splats, cameras: CameraBatch) -> tuple[Tensor, Tensor, Te
         ],
         dim=-2,
     )
-    flat = jacobian @ turn
-    covariance = flat @ splats.covariance() @ flat.transpose(1, 2) + LOW_PASS * torch.eye(2)
+    wide = jacobian @ turn @ (rotation_matrix(splats.rotation) * splats.scale[:, None])
     mean = torch.stack([lens[0, 0] * x + lens[0, 2], lens[1, 1] * y + lens[1, 2]], dim=-1)
-    sigmas = (2.0 * torch.log((splats.opacity / FAINTEST).clamp(min=1.0))).sqrt()
-    reach = sigmas[:, None] * covariance.diagonal(dim1=1, dim2=2).sqrt()
-    return mean, torch.linalg.inv(covariance), reach, depth
+    return _Flat(mean=mean, covariance=wide @ wide.transpose(1, 2) + low_pass * torch.eye(2), depth=depth)
 
 
-def _composited(pixel: Tensor, splat: Tensor, alpha: Tensor, depth: Tensor) -> Footprint:
-    """Front to back: weight = alpha · what the splats before have left."""
-    rank = torch.empty_like(depth, dtype=torch.long)
-    rank[depth.argsort()] = torch.arange(len(depth))
-    order = (pixel * len(depth) + rank[splat]).argsort()
-    pixel, splat, alpha = pixel[order], splat[order], alpha[order]
-    passed = torch.log1p(-alpha.double()).cumsum(0)
-    before = passed - torch.log1p(-alpha.double())
+def _alpha(flat: _Flat, opacity: Tensor, pixel: Tensor, splat: Tensor, width: int) -> Tensor:
+    """How much each splat stops of the ray through the centre of each pixel, both [M]."""
+    (a, b), (_, c) = flat.covariance.flatten(1).unbind(-1)[:2], flat.covariance.flatten(1).unbind(-1)[2:]
+    factor = -0.5 / (a * c - b * b)
+    x = (pixel % width) + 0.5 - flat.mean[:, 0].index_select(0, splat)
+    y = pixel.div(width, rounding_mode="floor") + 0.5 - flat.mean[:, 1].index_select(0, splat)
+    xx, xy, yy = (value.index_select(0, splat) for value in (c * factor, -2.0 * b * factor, a * factor))
+    return (opacity.index_select(0, splat) * torch.exp(xx * x * x + xy * x * y + yy * y * y)).clamp(max=MOST_OPAQUE)
+
+
+def _left(pixel: Tensor, alpha: Tensor) -> Tensor:
+    """What the splats before have left of the ray, for entries in order along each pixel's ray."""
+    passed = torch.log1p(-alpha.double())
+    total = passed.cumsum(0)
+    before = total - passed
     first = torch.ones_like(pixel, dtype=torch.bool)
     first[1:] = pixel[1:] != pixel[:-1]
     start = before[first][first.long().cumsum(0) - 1]
-    left = torch.exp(before - start)
-    kept = left > SPENT
-    return Footprint(pixel=pixel[kept], splat=splat[kept], weight=(alpha * left)[kept].float())
+    return torch.exp(before - start).to(alpha.dtype)
