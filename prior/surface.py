@@ -29,6 +29,7 @@ class Surface:
         points: [V, 3] metres.
         normals: [V, 3] unit, of the surface itself.
         alpha: [V] how much of a ray along the base mesh's normal is stopped.
+        spread: [V] metres, standard deviation of the depth at which it is stopped: how thick the surface is.
         transport: sparse [V, K·D·H·W], what each of these rays takes from each voxel; rows sum to ``alpha``.
     """
 
@@ -36,7 +37,18 @@ class Surface:
     points: Float[np.ndarray, "V 3"]
     normals: Float[np.ndarray, "V 3"]
     alpha: Float[np.ndarray, "V"]
+    spread: Float[np.ndarray, "V"]
     transport: Float[Tensor, "V N"]
+
+    def lifted(self, deviations: float) -> "Surface":
+        """The surface so many standard deviations in front of the mean depth.
+
+        Seen along the normal a soft surface stops rays at its mean; seen along its outline, where rays stay in it for
+        longer, farther out.
+        """
+        lift = self.mesh.welded((deviations * self.spread)[:, None] * self.normals)
+        points = self.points + lift
+        return dataclasses.replace(self, points=points, normals=self.mesh.normals(points))
 
     def gather(self, values: Float[Tensor, "N C"]) -> Float[Tensor, "V C"]:
         """The mean of what each ray meets of quantities that live on voxels, weighted by what it takes of each."""
@@ -87,12 +99,21 @@ def trace_surface(
         opacity,
     )
     alpha = torch.sparse.mm(taken, torch.ones(taken.shape[1], 1))[:, 0]
-    stopped = torch.sparse.mm(taken, voxel_centers(placement, opacity.shape)) / alpha.clamp(min=1e-6)[:, None]
-    height = ((stopped.double().numpy() - points) * normals).sum(axis=1)
-    height = _filled(mesh, height, (alpha > SOLID).numpy())
+    centers = voxel_centers(placement, opacity.shape)
+    moments = torch.sparse.mm(taken, torch.cat([centers, centers**2], dim=1)) / alpha.clamp(min=1e-6)[:, None]
+    mean, square = moments.double().numpy().reshape(-1, 2, 3).transpose(1, 0, 2)
+    known = (alpha > SOLID).numpy()
+    height = _filled(mesh, ((mean - points) * normals).sum(axis=1), known)
+    variance = ((square - mean**2) * normals**2).sum(axis=1)
+    spread = _filled(mesh, np.sqrt(np.maximum(variance, 0.0)), known)
     found = mesh.welded(points + height[:, None] * normals)
     return Surface(
-        mesh=mesh, points=found, normals=mesh.normals(found), alpha=alpha.double().numpy(), transport=taken
+        mesh=mesh,
+        points=found,
+        normals=mesh.normals(found),
+        alpha=alpha.double().numpy(),
+        spread=spread,
+        transport=taken,
     )
 
 

@@ -40,6 +40,7 @@ COMMANDS = (
     Command(name="evaluate", target="tools.evaluate:evaluate", help="Compare a trained model with rendered truth."),
     Command(name="ablate", target="tools.ablate:ablate", help="Train and compare variants of the model."),
     Command(name="fit", target="tools.fit:fit", help="Turn one or more images of a person into an avatar."),
+    Command(name="export", target="tools.export:export", help="Write an avatar as a mesh, splats, or a web page."),
     Command(name="report", target="tools.report:report", help="Write the report page of a demo folder."),
     Command(name="launch", target="tools.launch:launch", help="Run train, evaluate, ablate, fit or sweeps on Slurm."),
     Command(name="jobs", target="tools.jobs:app", help="List, follow, cancel and resume what was launched."),

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
@@ -27,10 +27,10 @@ RATES = {"center": 3e-4, "scale": 0.03, "opacity": 0.1, "plain": 0.01, "varied":
 """Steps of the optimiser: metres, logarithm, logit, display values of the first harmonic and of the others."""
 
 
-def splats_on_surface(surface: Surface, harmonics: Float[Tensor, "V 16 3"]) -> Splats:
+def splats_on_surface(surface: Surface, harmonics: Float[Tensor, "V 16 3"]) -> tuple[Splats, Int[Tensor, "N"]]:
     """One flat splat on every point of a surface, as wide as the distances to its neighbours there.
 
-    ``harmonics`` are the colours at the vertices (``Splats.harmonics``).
+    ``harmonics`` are the colours at the vertices (``Splats.harmonics``). Returned with the vertex of each splat.
     """
     mesh = surface.mesh
     first = np.unique(mesh.weld, return_index=True)[1]
@@ -52,14 +52,16 @@ def splats_on_surface(surface: Surface, harmonics: Float[Tensor, "V 16 3"]) -> S
     center, normal, rotation, width, opacity = (
         torch.tensor(value, dtype=torch.float32) for value in (points, normals, turn, scale, surface.alpha[first])
     )
-    return Splats(
+    vertices = torch.tensor(first)
+    splats = Splats(
         center=center,
         normal=normal,
         rotation=rotation,
         scale=width,
         opacity=opacity.clamp(0.02, 0.97),
-        harmonics=harmonics[torch.tensor(first)],
+        harmonics=harmonics[vertices],
     )
+    return splats, vertices
 
 
 def fit_splats(

@@ -48,6 +48,11 @@ class Splats:
     def __len__(self) -> int:
         return len(self.center)
 
+    def at(self, numbers: Int[Tensor, "M"]) -> "Splats":
+        """Some of them."""
+        fields = [field.name for field in dataclasses.fields(self)]
+        return Splats(**{name: getattr(self, name)[numbers] for name in fields})
+
     def covariance(self) -> Float[Tensor, "N 3 3"]:
         """Metres²."""
         turned = rotation_matrix(self.rotation) * self.scale[:, None]
@@ -155,10 +160,13 @@ def footprint_weights(
     return alpha * _left(footprint.pixel, alpha)
 
 
-def render_splats(splats: Splats, cameras: CameraBatch) -> tuple[Float[Tensor, "3 H W"], Float[Tensor, "1 H W"]]:
-    """Display values over black, and alpha, of one camera."""
+def render_splats(
+    splats: Splats, cameras: CameraBatch, colors: Float[Tensor, "N 3"] | None = None
+) -> tuple[Float[Tensor, "3 H W"], Float[Tensor, "1 H W"]]:
+    """Display values over black, and alpha, of one camera; ``colors`` are shown instead of the splats' own."""
     footprint, pixels = splat_footprint(splats, cameras), cameras.height * cameras.width
-    values = torch.cat([splats.colors(cameras.centers[0]), torch.ones(len(splats), 1)], dim=1)
+    shown = splats.colors(cameras.centers[0]) if colors is None else colors
+    values = torch.cat([shown, torch.ones(len(splats), 1)], dim=1)
     picture = torch.zeros(pixels, 4)
     picture.index_add_(0, footprint.pixel, footprint.weight[:, None] * values[footprint.splat])
     picture = picture.T.reshape(4, cameras.height, cameras.width)
