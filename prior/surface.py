@@ -18,6 +18,8 @@ REACH = 1.5
 SOLID = 0.5
 """A ray that is stopped less than this has met no surface."""
 FILL_ROUNDS = 200
+SMOOTH_ROUNDS = 4
+"""Of averaging with neighbours: voxels are coarser than the mesh, and their noise is no shape."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -103,9 +105,9 @@ def trace_surface(
     moments = torch.sparse.mm(taken, torch.cat([centers, centers**2], dim=1)) / alpha.clamp(min=1e-6)[:, None]
     mean, square = moments.double().numpy().reshape(-1, 2, 3).transpose(1, 0, 2)
     known = (alpha > SOLID).numpy()
-    height = _filled(mesh, ((mean - points) * normals).sum(axis=1), known)
     variance = ((square - mean**2) * normals**2).sum(axis=1)
-    spread = _filled(mesh, np.sqrt(np.maximum(variance, 0.0)), known)
+    height = _smoothed(mesh, ((mean - points) * normals).sum(axis=1), known)
+    spread = _smoothed(mesh, np.sqrt(np.maximum(variance, 0.0)), known)
     found = mesh.welded(points + height[:, None] * normals)
     return Surface(
         mesh=mesh,
@@ -117,19 +119,22 @@ def trace_surface(
     )
 
 
-def _filled(mesh: FineMesh, height: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """The heights with those that are not known replaced by a membrane stretched between those that are."""
-    height = np.where(known, height, 0.0)
-    if known.all() or not known.any():
-        return height
+def _smoothed(mesh: FineMesh, values: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Values at the vertices, smoothed; what is not known is a membrane stretched between what is."""
     ends = mesh.weld[mesh.edges()]
     number = np.concatenate([ends, ends[:, ::-1]])
     count = mesh.weld.max() + 1
     degree = np.maximum(np.bincount(number[:, 0], minlength=count), 1)
-    fixed = np.bincount(mesh.weld, weights=known) > 0
-    sums = np.bincount(mesh.weld, weights=height * known) / np.maximum(np.bincount(mesh.weld, weights=known), 1)
-    values = np.where(fixed, sums, 0.0)
-    for _ in range(FILL_ROUNDS):
-        mean = np.bincount(number[:, 0], weights=values[number[:, 1]], minlength=count) / degree
-        values = np.where(fixed, sums, mean)
-    return np.where(known, height, values[mesh.weld])
+    weight = np.bincount(mesh.weld, weights=known)
+    fixed = weight > 0
+    sums = np.bincount(mesh.weld, weights=np.where(known, values, 0.0)) / np.maximum(weight, 1)
+
+    def around(found: np.ndarray) -> np.ndarray:
+        return np.bincount(number[:, 0], weights=found[number[:, 1]], minlength=count) / degree
+
+    found = np.where(fixed, sums, 0.0)
+    for _ in range(0 if fixed.all() or not fixed.any() else FILL_ROUNDS):
+        found = np.where(fixed, sums, around(found))
+    for _ in range(SMOOTH_ROUNDS):
+        found = 0.5 * (found + around(found))
+    return found[mesh.weld]

@@ -36,7 +36,7 @@ class RelightingBasis:
 
 
 def write_basis(path: Path, response: Response, directions: Float[Tensor, "L 3"], light: Float[Tensor, "L 3"]) -> None:
-    """Write the responses of splats, in their order, whole or not at all. ``directions`` and ``response``: head frame."""
+    """Write the responses of splats, in their order, whole or not at all; everything is given in the head frame."""
     # Half a turn around x changes the sign of the harmonics of y and z.
     turned = response.answer * torch.tensor([1.0, -1.0, -1.0, 1.0])[:, None]
     tensors = {

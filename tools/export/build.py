@@ -13,17 +13,18 @@ from tools.export.basis import SUFFIX, write_basis
 from tools.export.expressions import leading_expressions, surface_offset
 from tools.export.glb import read_glb, write_glb
 from tools.export.measure import Render, RoundTrip, round_trip
+from tools.export.outline import carve, outline_difference
 from tools.export.page import read_page, write_page
 from tools.export.ply import read_ply, write_ply
 from tools.export.response import Response, surface_response
 from tools.export.source import Pictures, Source, one_camera
 from tools.export.splat_fit import fit_splats, splats_on_surface
 from tools.export.splats import Splats, render_splats, splat_footprint
-from tools.export.texture import TexturedMesh, bake_texture, mesh_difference
+from tools.export.texture import TexturedMesh, bake_texture
 
 Progress = Callable[[int, int], object]
 
-LIFTS = (0.0, 0.4, 0.8, 1.2, 1.6)
+LIFTS = (0.0, 0.3, 0.6, 0.9, 1.2, 1.5)
 """Standard deviations in front of the mean depth that are tried for the surface."""
 OUTLINE_SIZE = 96
 OUTLINE_VIEWS = 8
@@ -45,7 +46,7 @@ class ExportSettings:
 
     size: int = 256
     views: int = 36
-    steps: int = 200
+    steps: int = 300
     expressions: int = 8
     vertices: int = 20000
 
@@ -76,19 +77,20 @@ def export_glb(
     pictures = source.pictures(source.fit_cameras(settings.views, settings.size))
     step.done()
     mesh = surface.mesh
-    texture = bake_texture(surface.points, mesh.uv, mesh.faces, pictures, settings.size)
+    points = carve(mesh, surface.points, surface.normals, pictures)
+    texture = bake_texture(points, mesh.uv, mesh.faces, pictures, settings.size)
     step.done()
     offsets = []
     for expression in expressions:
         offsets.append(surface_offset(source, mesh, expression, lift))
         step.done()
     morphs = [(expression.name, offset) for expression, offset in zip(expressions, offsets, strict=True)]
-    textured = TexturedMesh(points=surface.points, uv=mesh.uv, faces=mesh.faces, texture=texture)
+    textured = TexturedMesh(points=points, uv=mesh.uv, faces=mesh.faces, texture=texture)
     about = {
         "expression_codes": {expression.name: expression.offset.tolist() for expression in expressions},
         "neutral_code": source.z_e[0].tolist(),
     }
-    write_glb(out, textured, surface.normals, morphs, about)
+    write_glb(out, textured, mesh.normals(points), morphs, about)
     again, targets = read_glb(out)
     lost = round_trip(source.pictures(source.test_cameras(settings.size)), _mesh_renderer(again))
     content = f"{len(again.points)} vertices, {len(targets)} expressions, a texture of {settings.size}²"
@@ -123,7 +125,7 @@ def outlined_surface(source: Source, settings: ExportSettings) -> tuple[Surface,
     """The surface whose outlines are most like the avatar's, and its lift (``Surface.lifted``)."""
     surface = source.surface(source.fine_mesh(settings.vertices), source.geometry())
     pictures = source.pictures(source.fit_cameras(OUTLINE_VIEWS, OUTLINE_SIZE))
-    difference = {lift: mesh_difference(surface.lifted(lift).points, surface.mesh.faces, pictures) for lift in LIFTS}
+    difference = {lift: outline_difference(surface.lifted(lift).points, surface.mesh.faces, pictures) for lift in LIFTS}
     best = min(difference, key=lambda lift: difference[lift])
     return surface.lifted(best), best
 

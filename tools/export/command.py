@@ -20,7 +20,7 @@ def export(
     ] = "photo",
     size: Annotated[int, typer.Option(help="Pixels along a side of the pictures it is fitted to and judged by.")] = 256,
     views: Annotated[int, typer.Option(help="Pictures all around that it is fitted to.")] = 36,
-    steps: Annotated[int | None, typer.Option(help="ply and html: steps of the splats' optimiser; 200.")] = None,
+    steps: Annotated[int | None, typer.Option(help="ply and html: steps of the splats' optimiser; 300.")] = None,
     expressions: Annotated[int | None, typer.Option(help="glb: number of morph targets; 8.")] = None,
     prior: Annotated[
         Path | None, typer.Option(help="glb: run folder whose expression codes say what is usual.")

@@ -27,7 +27,7 @@ _TURNED = torch.tensor([1, -1, -1, 1, -1, 1, 1, -1, 1, -1, 1, -1, -1, 1, -1, 1],
 
 
 def write_ply(path: Path, splats: Splats) -> None:
-    """Write splats whole or not at all, binary little endian, as splat viewers expect them: y down, the face towards −z.
+    """Write splats whole or not at all, as splat viewers expect them: little endian, y down, the face towards −z.
 
     Scales are logarithms of metres, opacities logits, and ``f_rest`` lists all harmonics of one channel, then the next.
     """

@@ -107,8 +107,7 @@ def fit_splats(
         schedule.step()
         if progress is not None:
             progress(step + 1, steps)
-    with torch.no_grad():
-        return _splats(splats, free)
+    return _splats(splats, {name: value.detach() for name, value in free.items()})
 
 
 def _rate(step: int, steps: int) -> float:

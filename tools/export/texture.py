@@ -3,7 +3,6 @@
 import dataclasses
 
 import numpy as np
-import torch
 from jaxtyping import Float, Int
 from scipy import sparse
 
@@ -122,14 +121,3 @@ def _solve(left: sparse.csr_array, right: np.ndarray, start: np.ndarray) -> np.n
         before, power = power, (residual * toward).sum(axis=0)
         direction = toward + power / np.maximum(before, 1e-30) * direction
     return found
-
-
-def mesh_difference(points: np.ndarray, faces: np.ndarray, pictures: Pictures) -> float:
-    """Mean square of the difference between the outlines of a mesh and those in the pictures."""
-    total = 0.0
-    for view in range(len(pictures.alpha)):
-        camera = one_camera(pictures.cameras, view)
-        alpha = torch.zeros(camera.height * camera.width)
-        alpha[torch.tensor(rasterize(points, faces, camera).pixel)] = 1.0
-        total += float(((alpha - pictures.alpha[view].reshape(-1)) ** 2).mean())
-    return total / len(pictures.alpha)
