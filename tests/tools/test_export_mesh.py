@@ -59,7 +59,7 @@ def test_the_baker_finds_the_texture() -> None:
     mesh = TexturedMesh(points=points, uv=uv, faces=faces, texture=texture)
     views = cameras((0.0, 20.0, -20.0), size=64)
     shown = [mesh.render(one_camera(views, view)) for view in range(3)]
-    values, alpha = (torch.tensor(np.stack(part), dtype=torch.float32) for part in zip(*shown, strict=True))
+    values, alpha = (torch.stack(part) for part in zip(*shown, strict=True))
     found = bake_texture(points, uv, faces, Pictures(cameras=views, values=values, alpha=alpha), size)
     inner = slice(1, -1)  # the outermost texels lie on the outline, which says nothing
     # Pixels are of a texel's size; smoothing weighs 2 % of a texel that is seen well.
@@ -72,7 +72,7 @@ def test_outlines_tell_sizes_apart() -> None:
     mesh = TexturedMesh(points=points, uv=uv, faces=faces, texture=np.ones((4, 4, 3)))
     views = cameras((0.0, 30.0), size=48)
     shown = [mesh.render(one_camera(views, view)) for view in range(2)]
-    values, alpha = (torch.tensor(np.stack(part), dtype=torch.float32) for part in zip(*shown, strict=True))
+    values, alpha = (torch.stack(part) for part in zip(*shown, strict=True))
     pictures = Pictures(cameras=views, values=values, alpha=alpha)
     right, wrong = (outline_difference(points * factor, faces, pictures) for factor in (1.0, 1.1))
     assert right < 0.2 * wrong

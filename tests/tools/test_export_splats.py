@@ -85,7 +85,7 @@ def test_gradients_of_the_footprint() -> None:
     """Against central differences of the weights; the fit follows these."""
     splats, camera = some_splats(6), cameras((20.0,), size=24)
     footprint = splat_footprint(splats, camera)
-    assert 50 < len(footprint.weight)
+    assert len(footprint.weight) > 50
     torch.testing.assert_close(footprint_weights(footprint, splats, camera), footprint.weight, atol=1e-6, rtol=1e-4)
     probe = torch.randn(len(footprint.weight), generator=torch.Generator().manual_seed(1))
     for name, step in (("center", 2e-5), ("scale", 2e-5), ("opacity", 1e-3)):

@@ -2,11 +2,12 @@
 
 import typer
 
+from tools.bench.export import export
 from tools.bench.faults import faults
 from tools.bench.raymarch import raymarch
 from tools.bench.train_step import train_step
 
-COMMANDS = (raymarch, train_step, faults)
+COMMANDS = (raymarch, train_step, faults, export)
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 

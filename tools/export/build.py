@@ -5,9 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from jaxtyping import Float
 
 from datasets.errors import VrmmError
-from prior.cameras import CameraBatch
 from prior.surface import Surface
 from tools.export.basis import SUFFIX, write_basis
 from tools.export.expressions import leading_expressions, surface_offset
@@ -91,10 +91,8 @@ def export_glb(
         "neutral_code": source.z_e[0].tolist(),
     }
     write_glb(out, textured, mesh.normals(points), morphs, about)
-    again, targets = read_glb(out)
-    lost = round_trip(source.pictures(source.test_cameras(settings.size)), _mesh_renderer(again))
-    content = f"{len(again.points)} vertices, {len(targets)} expressions, a texture of {settings.size}²"
-    return Exported(files=[out], content=content, lost=lost)
+    content = f"{len(points)} vertices, {len(morphs)} expressions, a texture of {settings.size}²"
+    return Exported(files=[out], content=content, lost=_lost(source, out, settings))
 
 
 def export_ply(source: Source, out: Path, settings: ExportSettings, progress: Progress | None = None) -> Exported:
@@ -103,9 +101,7 @@ def export_ply(source: Source, out: Path, settings: ExportSettings, progress: Pr
     beside = out.with_name(out.stem + SUFFIX)
     write_basis(beside, response, source.model.light_sphere.directions, source.light)
     write_ply(out, splats)
-    again = read_ply(out)
-    lost = round_trip(source.pictures(source.test_cameras(settings.size)), lambda camera: render_splats(again, camera))
-    return Exported(files=[out, beside], content=f"{len(again)} splats", lost=lost)
+    return Exported(files=[out, beside], content=f"{len(splats)} splats", lost=_lost(source, out, settings))
 
 
 def export_html(
@@ -114,11 +110,27 @@ def export_html(
     """A page that shows splats, turns them and lights them anew."""
     splats, response = fitted_splats(source, settings, progress)
     write_page(out, splats, response, source, title)
-    page = read_page(out)
-    lost = round_trip(
-        source.pictures(source.test_cameras(settings.size)), lambda camera: page.render(source.light, camera)
-    )
-    return Exported(files=[out], content=f"{len(page.splats)} splats", lost=lost)
+    return Exported(files=[out], content=f"{len(splats)} splats", lost=_lost(source, out, settings))
+
+
+def open_export(path: Path, light: Float[torch.Tensor, "L 3"]) -> Render:
+    """What a file shows from any camera of the head frame; ``light`` is what a page is lit with.
+
+    Raises:
+        VrmmError: the file is no export.
+    """
+    if path.suffix == ".glb":
+        mesh = read_glb(path)[0]
+        return mesh.render
+    if path.suffix == ".ply":
+        splats = read_ply(path)
+        return lambda camera: render_splats(splats, camera)
+    page = read_page(path)
+    return lambda camera: page.render(light, camera)
+
+
+def _lost(source: Source, out: Path, settings: ExportSettings) -> RoundTrip:
+    return round_trip(source.pictures(source.test_cameras(settings.size)), open_export(out, source.light))
 
 
 def outlined_surface(source: Source, settings: ExportSettings) -> tuple[Surface, float]:
@@ -165,11 +177,3 @@ class _Steps:
         self._count += 1
         if self._progress is not None:
             self._progress(self._count, self._total)
-
-
-def _mesh_renderer(mesh: TexturedMesh) -> Render:
-    def render(camera: CameraBatch) -> tuple[torch.Tensor, torch.Tensor]:
-        picture, alpha = mesh.render(camera)
-        return torch.tensor(picture, dtype=torch.float32), torch.tensor(alpha, dtype=torch.float32)
-
-    return render

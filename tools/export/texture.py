@@ -3,8 +3,10 @@
 import dataclasses
 
 import numpy as np
+import torch
 from jaxtyping import Float, Int
 from scipy import sparse
+from torch import Tensor
 
 from prior.cameras import CameraBatch
 from tools.export.raster import rasterize
@@ -35,12 +37,12 @@ class TexturedMesh:
     faces: Int[np.ndarray, "F 3"]
     texture: Float[np.ndarray, "T T 3"]
 
-    def render(self, cameras: CameraBatch) -> tuple[Float[np.ndarray, "3 H W"], Float[np.ndarray, "1 H W"]]:
+    def render(self, cameras: CameraBatch) -> tuple[Float[Tensor, "3 H W"], Float[Tensor, "1 H W"]]:
         """Display values over black, and alpha, of one camera."""
         texels = texel_weights(self.points, self.uv, self.faces, cameras, len(self.texture))
-        picture = texels @ self.texture.reshape(-1, 3)
-        shape = (cameras.height, cameras.width)
-        return picture.T.reshape(3, *shape), (texels @ np.ones(texels.shape[1])).reshape(1, *shape)
+        values = np.concatenate([self.texture.reshape(-1, 3), np.ones((texels.shape[1], 1))], axis=1)
+        picture = torch.tensor(texels @ values, dtype=torch.float32).T.reshape(4, cameras.height, cameras.width)
+        return picture[:3], picture[3:]
 
 
 def texel_weights(
