@@ -1,6 +1,7 @@
 """The surface that a volume shows: where rays that come in along the normals of the base mesh are stopped."""
 
 import dataclasses
+import functools
 
 import numpy as np
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from prior.finemesh import FineMesh
 from prior.primitives import Placement
-from prior.raymarch import transport
+from prior.raymarch import raymarch, transport
 
 STEP = 0.001
 """Metres between samples: finer than a voxel's thickness, so that the surface has no steps."""
@@ -23,6 +24,57 @@ SMOOTH_ROUNDS = 4
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Probe:
+    """Rays that come in along the normals of a mesh, and the volume that they meet. Final.
+
+    Attributes:
+        origin, direction: [V, 3] head frame, metres and unit.
+        reach: of each ray, metres.
+        placement: primitives of one head (B = 1), head frame.
+        opacity: [K, D, H, W] per metre.
+    """
+
+    origin: Float[Tensor, "V 3"]
+    direction: Float[Tensor, "V 3"]
+    reach: float
+    placement: Placement
+    opacity: Float[Tensor, "K D H W"]
+
+    @property
+    def _near_far(self) -> Float[Tensor, "V 2"]:
+        return torch.tensor([0.0, self.reach]).expand(len(self.origin), 2)
+
+    def march(self, values: Float[Tensor, "N 3"]) -> Float[Tensor, "V 4"]:
+        """Sums of three quantities that live on voxels, weighted by what the rays take of them; alpha."""
+        voxels = torch.cat([values.reshape(*self.opacity.shape, 3), self.opacity[..., None]], dim=-1)
+        return raymarch(
+            self.origin[None],
+            self.direction[None],
+            self._near_far[None],
+            STEP,
+            self.placement.center,
+            self.placement.rotation,
+            self.placement.half_size,
+            voxels[None],
+        )[0]
+
+    @functools.cached_property
+    def transport(self) -> Float[Tensor, "V N"]:
+        """The same for any number of quantities, as a sparse matrix; its rows sum to alpha."""
+        placement = self.placement
+        return transport(
+            self.origin,
+            self.direction,
+            self._near_far,
+            STEP,
+            placement.center[0],
+            placement.rotation[0],
+            placement.half_size[0],
+            self.opacity,
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Surface:
     """A fine mesh put onto the surface of a volume, head frame.
 
@@ -32,7 +84,7 @@ class Surface:
         normals: [V, 3] unit, of the surface itself.
         alpha: [V] how much of a ray along the base mesh's normal is stopped.
         spread: [V] metres, standard deviation of the depth at which it is stopped: how thick the surface is.
-        transport: sparse [V, K·D·H·W], what each of these rays takes from each voxel; rows sum to ``alpha``.
+        probe: these rays.
     """
 
     mesh: FineMesh
@@ -40,7 +92,7 @@ class Surface:
     normals: Float[np.ndarray, "V 3"]
     alpha: Float[np.ndarray, "V"]
     spread: Float[np.ndarray, "V"]
-    transport: Float[Tensor, "V N"]
+    probe: Probe
 
     def lifted(self, deviations: float) -> "Surface":
         """The surface so many standard deviations in front of the mean depth.
@@ -55,7 +107,7 @@ class Surface:
     def gather(self, values: Float[Tensor, "N C"]) -> Float[Tensor, "V C"]:
         """The mean of what each ray meets of quantities that live on voxels, weighted by what it takes of each."""
         total = torch.tensor(self.alpha, dtype=values.dtype).clamp(min=1e-6)
-        return torch.sparse.mm(self.transport, values) / total[:, None]
+        return torch.sparse.mm(self.probe.transport, values) / total[:, None]
 
 
 def voxel_centers(placement: Placement, shape: torch.Size) -> Float[Tensor, "N 3"]:
@@ -90,20 +142,17 @@ def trace_surface(
     normals = mesh.normals(points)
     reach = REACH * thickness
     start, inward = (torch.tensor(value, dtype=torch.float32) for value in (points + reach * normals, -normals))
-    taken = transport(
-        start,
-        torch.nn.functional.normalize(inward, dim=-1),
-        torch.tensor([0.0, 2.0 * reach]).expand(len(points), 2),
-        STEP,
-        placement.center[0],
-        placement.rotation[0],
-        placement.half_size[0],
-        opacity,
+    probe = Probe(
+        origin=start,
+        direction=torch.nn.functional.normalize(inward, dim=-1),
+        reach=2.0 * reach,
+        placement=placement,
+        opacity=opacity,
     )
-    alpha = torch.sparse.mm(taken, torch.ones(taken.shape[1], 1))[:, 0]
     centers = voxel_centers(placement, opacity.shape)
-    moments = torch.sparse.mm(taken, torch.cat([centers, centers**2], dim=1)) / alpha.clamp(min=1e-6)[:, None]
-    mean, square = moments.double().numpy().reshape(-1, 2, 3).transpose(1, 0, 2)
+    first, second = probe.march(centers), probe.march(centers**2)
+    alpha = first[:, 3]
+    mean, square = ((found[:, :3] / alpha.clamp(min=1e-6)[:, None]).double().numpy() for found in (first, second))
     known = (alpha > SOLID).numpy()
     variance = ((square - mean**2) * normals**2).sum(axis=1)
     height = _smoothed(mesh, ((mean - points) * normals).sum(axis=1), known)
@@ -115,7 +164,7 @@ def trace_surface(
         normals=mesh.normals(found),
         alpha=alpha.double().numpy(),
         spread=spread,
-        transport=taken,
+        probe=probe,
     )
 
 

@@ -124,7 +124,7 @@ def test_it_fits_a_phone(browser: Browser, page: Path) -> None:
     browser.open(page, width=500, height=400)  # the narrowest window of headless Chromium
     picture(browser)
     assert browser.run("return document.documentElement.scrollWidth <= window.innerWidth")
-    left, top, width, height = browser.run(BOX.replace("NAME", "panel"))
+    left, top, width, _ = browser.run(BOX.replace("NAME", "panel"))
     assert top >= 0
     assert left + width <= browser.run("return window.innerWidth")
 

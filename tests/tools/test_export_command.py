@@ -96,8 +96,8 @@ def test_a_page(avatar: Path, tmp_path: Path) -> None:
     assert "http://" not in text.replace("http://www.w3.org", "")
     assert "https://" not in text
     assert len(read_page(out).splats) > 100
+    (tmp_path / "x.html").write_text("<html></html>")
     with pytest.raises(VrmmError, match="x.html is not a page"):
-        (tmp_path / "x.html").write_text("<html></html>")
         read_page(tmp_path / "x.html")
 
 
