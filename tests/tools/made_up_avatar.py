@@ -23,7 +23,7 @@ def avatar_of(model: VRMM) -> Avatar:
         z_id=model.identity_codes.weight[:1].detach(),
         weights=torch.eye(len(model.subjects))[0],
         z_e=torch.zeros(1, model.config.expression),
-        light=0.25 * (1.0 + 0.8 * directions[:, :1]).expand(-1, 3).contiguous(),
+        light=0.02 * (1.0 + 0.8 * directions[:, :1]).expand(-1, 3).contiguous(),
         rotation=torch.eye(3)[None],
         translation=torch.zeros(1, 3),
         cameras=cameras((0.0,)),

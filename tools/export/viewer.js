@@ -204,7 +204,10 @@
     }
     const factor = 65535 / Math.max(far - near, 1e-9);
     starts.fill(0);
-    for (let i = 0; i < count; i++) starts[(bucket[i] = (far - depth[i]) * factor) + 1]++;
+    for (let i = 0; i < count; i++) {
+      bucket[i] = (far - depth[i]) * factor;
+      starts[bucket[i] + 1]++;
+    }
     for (let k = 0; k < 65536; k++) starts[k + 1] += starts[k];
     for (let i = 0; i < count; i++) sorted[starts[bucket[i]]++] = i;
   }
