@@ -23,6 +23,8 @@ FRAMED = 0.97
 """Of the sphere that rays are marched in, this much fills a picture."""
 LOWEST = -0.55
 """Sine of the elevation below which no camera stands: nobody looks at a neck from there."""
+AHEAD, LEVEL = 0.25, 0.6
+"""Cosine of the angle to the face, and sine of the elevation, that bound the cameras that look at the face."""
 TEST_VIEWS = (
     (0.0, 4.0),
     (35.0, 4.0),
@@ -134,9 +136,14 @@ class Source:
         return refine_mesh(rest, uv, faces, most_vertices=most_vertices)
 
     def fit_cameras(self, views: int, size: int) -> CameraBatch:
-        """Cameras all around, but not from below, for the pictures that an export is fitted to."""
-        directions = fibonacci_directions(views)
-        return self._cameras(directions[directions[:, 1] > LOWEST], size)
+        """Cameras all around, but not from below, for the pictures that an export is fitted to.
+
+        Twice as many look at the face: there the avatar is known best, and looked at most.
+        """
+        around = fibonacci_directions(max(views // 2, 4))
+        ahead = fibonacci_directions(2 * views)
+        chosen = [around[around[:, 1] > LOWEST], ahead[(ahead[:, 2] > AHEAD) & (np.abs(ahead[:, 1]) < LEVEL)]]
+        return self._cameras(np.concatenate(chosen), size)
 
     def test_cameras(self, size: int) -> CameraBatch:
         """``TEST_VIEWS``."""
