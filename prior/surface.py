@@ -155,8 +155,8 @@ def trace_surface(
     mean, square = ((found[:, :3] / alpha.clamp(min=1e-6)[:, None]).double().numpy() for found in (first, second))
     known = (alpha > SOLID).numpy()
     variance = ((square - mean**2) * normals**2).sum(axis=1)
-    height = _smoothed(mesh, ((mean - points) * normals).sum(axis=1), known)
-    spread = _smoothed(mesh, np.sqrt(np.maximum(variance, 0.0)), known)
+    height = smooth_on_mesh(mesh, ((mean - points) * normals).sum(axis=1), known)
+    spread = smooth_on_mesh(mesh, np.sqrt(np.maximum(variance, 0.0)), known)
     found = mesh.welded(points + height[:, None] * normals)
     return Surface(
         mesh=mesh,
@@ -168,7 +168,7 @@ def trace_surface(
     )
 
 
-def _smoothed(mesh: FineMesh, values: np.ndarray, known: np.ndarray) -> np.ndarray:
+def smooth_on_mesh(mesh: FineMesh, values: np.ndarray, known: np.ndarray) -> np.ndarray:
     """Values at the vertices, smoothed; what is not known is a membrane stretched between what is."""
     ends = mesh.weld[mesh.edges()]
     number = np.concatenate([ends, ends[:, ::-1]])

@@ -12,7 +12,9 @@ import trimesh
 from datasets.errors import VrmmError
 from tests.fitting.tiny import cameras
 from tools.export.glb import read_glb, write_glb
-from tools.export.outline import outline_difference
+from prior.finemesh import refine_mesh
+from tests.prior.small_model import sphere_template
+from tools.export.outline import fit_outlines, outline_difference
 from tools.export.raster import rasterize
 from tools.export.source import Pictures, one_camera
 from tools.export.texture import TexturedMesh, bake_texture
@@ -76,6 +78,23 @@ def test_outlines_tell_sizes_apart() -> None:
     pictures = Pictures(cameras=views, values=values, alpha=alpha)
     right, wrong = (outline_difference(points * factor, faces, pictures) for factor in (1.0, 1.1))
     assert right < 0.2 * wrong
+
+
+def test_outlines_pull_the_mesh_onto_them() -> None:
+    """A ball that is 4 mm too small, and one that is 4 mm too large, become the one in the pictures."""
+    template = sphere_template()
+    mesh = refine_mesh(template.vertices, template.uv, template.faces, most_vertices=3000)
+    points = mesh.points(template.vertices)
+    views = cameras((0.0, 60.0, 120.0, 180.0, 240.0, 300.0), size=96)
+    textured = TexturedMesh(points=points, uv=mesh.uv, faces=mesh.faces, texture=np.ones((4, 4, 3)))
+    shown = [textured.render(one_camera(views, view)) for view in range(6)]
+    values, alpha = (torch.stack(part) for part in zip(*shown, strict=True))
+    pictures = Pictures(cameras=views, values=values, alpha=alpha)
+    for factor in (0.96, 1.04):
+        found = fit_outlines(mesh, factor * points, pictures)
+        equator = np.abs(points[:, 1]) < 0.05
+        # A pixel is 3 mm, of which outlines without anti-aliasing tell a half.
+        assert np.abs(np.linalg.norm(found[equator], axis=1) - 0.1).mean() < 0.0015
 
 
 def written(path: Path) -> TexturedMesh:

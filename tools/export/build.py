@@ -13,7 +13,7 @@ from tools.export.basis import SUFFIX, write_basis
 from tools.export.expressions import leading_expressions, surface_offset
 from tools.export.glb import read_glb, write_glb
 from tools.export.measure import Render, RoundTrip, round_trip
-from tools.export.outline import carve, outline_difference
+from tools.export.outline import fit_outlines, outline_difference
 from tools.export.page import read_page, write_page
 from tools.export.ply import read_ply, write_ply
 from tools.export.response import Response, surface_response
@@ -77,7 +77,7 @@ def export_glb(
     pictures = source.pictures(source.fit_cameras(settings.views, settings.size))
     step.done()
     mesh = surface.mesh
-    points = carve(mesh, surface.points, surface.normals, pictures)
+    points = fit_outlines(mesh, surface.points, pictures)
     texture = bake_texture(points, mesh.uv, mesh.faces, pictures, settings.size)
     step.done()
     offsets = []

@@ -62,7 +62,7 @@ class Response:
         wanted = (torch.einsum("dk,nkc->dnc", harmonic_basis(-self.directions), harmonics) + 0.5).clamp(0.0, 1.0)
         found = self.radiance(light, -self.directions).clamp(min=0.0)
         ratio = ((wanted**2.2) * weight).sum(dim=0) / (found * weight).sum(dim=0).clamp(min=1e-4)
-        return dataclasses.replace(self, gain=self.gain * ratio.clamp(0.25, 4.0))
+        return dataclasses.replace(self, gain=self.gain * ratio.clamp(0.5, 2.0))
 
 
 @torch.no_grad()
