@@ -10,10 +10,10 @@ import torch
 import trimesh
 
 from datasets.errors import VrmmError
-from tests.fitting.tiny import cameras
-from tools.export.glb import read_glb, write_glb
 from prior.finemesh import refine_mesh
+from tests.fitting.tiny import cameras
 from tests.prior.small_model import sphere_template
+from tools.export.glb import read_glb, write_glb
 from tools.export.outline import fit_outlines, outline_difference
 from tools.export.raster import rasterize
 from tools.export.source import Pictures, one_camera
