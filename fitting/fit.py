@@ -176,7 +176,8 @@ def fit_photos(
             rendering=prior.rendering,
             solution=tuned.solution,
             inversion=inversion.solution,
-            description=_description(prior, views, recipe, key, keeping.key) | ({} if source is None else {"source": dict(source)}),
+            description=_description(prior, views, recipe, key, keeping.key)
+            | ({} if source is None else {"source": dict(source)}),
             report={"seconds": times, **_report(prior, views, inversion, tuned, recipe)},
         )
         avatar.save(out)

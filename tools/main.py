@@ -50,6 +50,7 @@ COMMANDS = (
     Command(name="animate", target="tools.animate:animate", help="Let people make the expressions of others."),
     Command(name="sample", target="tools.sample:sample", help="Show random heads that the model makes up."),
     Command(name="view", target="tools.viewer.command:view", help="Look at a head in the browser, or render one view."),
+    Command(name="export", target="tools.export:export", help="Write an avatar as a mesh, splats, or a web page."),
     Command(name="report", target="tools.report:report", help="Write the report page of a run or an avatar."),
     Command(name="launch", target="tools.launch:launch", help="Run train, evaluate, ablate, fit or sweeps on Slurm."),
     Command(name="jobs", target="tools.jobs:app", help="List, follow, cancel and resume what was launched."),

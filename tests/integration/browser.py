@@ -34,11 +34,12 @@ class Browser:
 
     Args:
         profile: an empty folder for the browser's own files.
-        switches: of Chromium, beside those of every test.
+        switches: of Chromium, besides ``SWITCHES``.
     """
 
-    def __init__(self, profile: Path, switches: tuple[str, ...] = ()) -> None:
-        self._profile, self._switches = profile, switches
+    def __init__(self, profile: Path, *switches: str) -> None:
+        self._profile = profile
+        self._switches = switches
 
     def __enter__(self) -> "Browser":
         self._driver = subprocess.Popen(
@@ -106,6 +107,15 @@ class Browser:
     def command(self, name: str, parameters: dict[str, Any]) -> None:
         """A command of Chromium's developer tools."""
         self._call("POST", f"{self._session}/goog/cdp/execute", {"cmd": name, "params": parameters})
+
+    def drag(self, start: tuple[float, float], end: tuple[float, float], steps: int = 4) -> None:
+        """Press the mouse at one place of the window, move it to another, let it go; pixels."""
+        places = [tuple(a + (b - a) * i / steps for a, b in zip(start, end, strict=True)) for i in range(steps + 1)]
+        kinds = ["mousePressed", *["mouseMoved"] * steps, "mouseReleased"]
+        for kind, (x, y) in zip(kinds, [places[0], *places[1:], places[-1]], strict=True):
+            held = {"button": "left", "buttons": 1, "clickCount": 1}
+            command = {"cmd": "Input.dispatchMouseEvent", "params": {"type": kind, "x": x, "y": y, **held}}
+            self._call("POST", f"{self._session}/goog/cdp/execute", command)
 
     def messages(self) -> list[str]:
         """What the page has written to the console, errors of loading among it."""

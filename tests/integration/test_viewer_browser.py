@@ -145,7 +145,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with Browser(tmp_path_factory.mktemp("profile"), SOFTWARE_WEBGL) as browser:
+    with Browser(tmp_path_factory.mktemp("profile"), *SOFTWARE_WEBGL) as browser:
         yield browser
 
 
@@ -248,7 +248,7 @@ def test_the_truth_stands_beside_the_model(page: Page, served: Served) -> None:
 
 
 def test_two_clients_have_pictures_of_their_own(page: Page, served: Served, tmp_path: Path) -> None:
-    with Browser(tmp_path / "second", SOFTWARE_WEBGL) as other:
+    with Browser(tmp_path / "second", *SOFTWARE_WEBGL) as other:
         second = Page(other, served.server.address)
         wait_for(lambda: len(served.server.sessions) == 2, "the second client has no session")
         before = page.picture()
@@ -274,7 +274,7 @@ def test_a_client_may_leave_mid_render(
 
     monkeypatch.setattr(Painter, "paint", slow)
     (first,) = served.server.sessions
-    with Browser(tmp_path / "second", SOFTWARE_WEBGL) as other:
+    with Browser(tmp_path / "second", *SOFTWARE_WEBGL) as other:
         Page(other, served.server.address)
         (leaving,) = (session for session in served.server.sessions if session is not first)
         leaving._light._intensity.value = 2.5
@@ -298,6 +298,6 @@ def test_the_newest_weights_of_a_run_in_training_are_shown(page: Page, served: S
 
 
 def test_a_browser_without_webgl_says_so(served: Served, tmp_path: Path) -> None:
-    with Browser(tmp_path / "plain", ("--disable-3d-apis",)) as browser:
+    with Browser(tmp_path / "plain", "--disable-3d-apis") as browser:
         browser.visit(served.server.address, width=WIDTH, height=HEIGHT)
         wait_for(lambda: "WebGL is unavailable" in browser.run(TEXT), "the page does not say what is missing")
