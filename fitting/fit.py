@@ -160,6 +160,7 @@ def fit_photos(
         return done
     if inversion_from is not None:
         _check_prior(inversion_from, prior)
+    described = {} if source is None else {"source": dict(source)}
     work = working_folder(out)
     with RunLock(work):
         keeping = _Inversions(work=work, other=inversion_from, key=inversion_key(prior.fingerprint, views, recipe))
