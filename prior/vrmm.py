@@ -333,8 +333,9 @@ class VRMM(nn.Module):
         shading = self.decode_shading(geometry, view_direction, single.expand(len(view_direction), -1, -1))
         with self._networks():
             features = geometry.features[-1].permute(0, 2, 3, 1)
-            gain = torch.einsum("byxf,cnf->byxcn", features, appearance.gain.weight) + appearance.gain.bias
-        gain = nn.functional.softplus(gain.float())[:, :, :, None]
+            gain = torch.einsum("byxf,cnf->byxcn", features, appearance.gain.weight)
+        assert appearance.gain.bias is not None
+        gain = nn.functional.softplus((gain + appearance.gain.bias).float())[:, :, :, None]
         return _by_voxel(gain, config)[:, 0], _by_voxel(shading, config)
 
     def description(self) -> dict[str, Any]:

@@ -1,13 +1,20 @@
 """What exports of a demo's avatar lose against the truth."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 
 from tools.bench.machine import machine
 from tools.console import console
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from datasets.capture import Camera
+    from prior.cameras import CameraBatch
 
 
 def export(
@@ -54,7 +61,9 @@ def measure(demo: Path, photos: str, files: list[Path]) -> dict[str, Any]:
     pose = pose_in_rig(avatar, taken_by)
     assert frame.pose is not None
     gauge = Gauge.of_fit(pose, frame.pose, taken_by)
-    readers = {"avatar": lambda camera, _: display(avatar.render(None, None, camera, pose).image)}
+    readers: "dict[str, Callable[[Camera, CameraBatch], Tensor]]" = {
+        "avatar": lambda camera, _: display(avatar.render(None, None, camera, pose).image)
+    }
     for path in files:
         shown = open_export(path, avatar.solution.light)
         readers[str(path)] = lambda _, batch, shown=shown: shown(batch)[0].clamp(0.0, 1.0)

@@ -40,7 +40,7 @@ class TexturedMesh:
     def render(self, cameras: CameraBatch) -> tuple[Float[Tensor, "3 H W"], Float[Tensor, "1 H W"]]:
         """Display values over black, and alpha, of one camera."""
         texels = texel_weights(self.points, self.uv, self.faces, cameras, len(self.texture))
-        values = np.concatenate([self.texture.reshape(-1, 3), np.ones((texels.shape[1], 1))], axis=1)
+        values = np.concatenate([self.texture.reshape(-1, 3), np.ones((self.texture[..., 0].size, 1))], axis=1)
         picture = torch.tensor(texels @ values, dtype=torch.float32).T.reshape(4, cameras.height, cameras.width)
         return picture[:3], picture[3:]
 
