@@ -177,8 +177,7 @@ def fit_photos(
             rendering=prior.rendering,
             solution=tuned.solution,
             inversion=inversion.solution,
-            description=_description(prior, views, recipe, key, keeping.key)
-            | ({} if source is None else {"source": dict(source)}),
+            description=_description(prior, views, recipe, key, keeping.key) | described,
             report={"seconds": times, **_report(prior, views, inversion, tuned, recipe)},
         )
         avatar.save(out)
