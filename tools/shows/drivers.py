@@ -21,8 +21,8 @@ from fitting.avatar import DESCRIPTION, Avatar
 from fitting.driver import TrackingConfig, check_face, track
 from fitting.drivervideo import SUFFIXES, read_driver_video
 from fitting.recipe import FitRecipe
-from prior.animation import AnimationCurve
-from prior.motion import encode_motion, through_keys
+from prior.animation import KEYS, AnimationCurve
+from prior.motion import about_rest, encode_motion, through_keys
 from prior.vrmm import VRMM
 from tools.shows.people import Person, Tour, avatar_person
 
@@ -107,9 +107,12 @@ def _video(path: Path, person: Person, options: DriverOptions, progress: Progres
 
 
 def _avatar(path: Path, person: Person, options: DriverOptions) -> AnimationCurve:
-    """Through the expressions and poses of the photos, beginning and ending at rest."""
+    """The motion of an avatar's video; of photos, through their expressions and poses, beginning and ending at rest."""
     avatar = Avatar.load(path)
     Tour([person, avatar_person(avatar, path)])  # raises where the priors differ
+    if avatar.animation is not None:
+        codes, turns, places = (getattr(avatar.animation, name).double().numpy() for name in KEYS[:3])
+        return about_rest(codes, turns, places, avatar.animation.fps)
     solution = avatar.solution
     # Photos of one world share the pose, and may share the expression: then they are one key.
     alone = avatar.description["placed"] and len(solution.z_e) == 1

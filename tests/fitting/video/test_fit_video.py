@@ -66,10 +66,7 @@ def test_the_motion_is_found(avatar_folder: Path, truth: Film) -> None:
     curve = avatar.animation
     assert curve is not None
     assert (len(curve), curve.fps) == (FRAMES, 25.0)
-    angles = [
-        float(rotation_angle(curve.rotation[row], truth.solution.rotation[row]))
-        for row in range(FRAMES)
-    ]
+    angles = [float(rotation_angle(curve.rotation[row], truth.solution.rotation[row])) for row in range(FRAMES)]
     # 32² pictures in 8 bits: as with photos of this size, the outline holds a pose to about two degrees.
     assert np.max(angles) < 0.06
     away = (curve.translation - truth.solution.translation).numpy()

@@ -1,5 +1,6 @@
 """The commands as users call them, on a tiny run."""
 
+import dataclasses
 import itertools
 import json
 import shlex
@@ -117,6 +118,32 @@ def test_an_avatar_drives_others_of_its_prior(run: Path, avatar: Path, tmp_path:
     assert torch.equal(found.expression[0], torch.zeros(6))
     make_avatar(tmp_path / "stranger", "0" * 64)
     assert "of different priors" in refuse("animate", run, "--from", tmp_path / "stranger", "--out", tmp_path / "k.png")
+
+
+def test_the_avatar_of_a_video_drives_others_as_it_moved(run: Path, tmp_path: Path) -> None:
+    avatar = make_avatar(tmp_path / "bob", prior_sha256(run))
+    codes = torch.tensor([[0.0] * 6, [1.0] * 6, [2.0] * 6])
+    places = torch.tensor([[0.0, 0.0, -0.6], [0.01, 0.0, -0.6], [0.02, 0.0, -0.6]])
+    motion = AnimationCurve(expression=codes, rotation=torch.eye(3).repeat(3, 1, 1), translation=places, fps=6.0)
+    dataclasses.replace(avatar, animation=motion).save(tmp_path / "bob")
+    curve = tmp_path / "k.npz"
+    call(
+        "animate",
+        run,
+        "--from",
+        tmp_path / "bob",
+        "--curve",
+        curve,
+        "--out",
+        tmp_path / "k.png",
+        "--fps",
+        6,
+        "--size",
+        16,
+    )
+    found = AnimationCurve.load(curve)
+    torch.testing.assert_close(found.expression, codes)
+    torch.testing.assert_close(found.translation, places - places[1])
 
 
 def test_a_capture_and_its_shards_give_the_same_animation(tmp_path: Path) -> None:
