@@ -134,10 +134,7 @@ def evaluate_fit(
     Raises:
         VrmmError: the capture was not made by the light stage, or a frame without known pose or expression.
     """
-    info = subject.run.shards.info
-    shots = plan_fit_shots(subject, make_stage(info), config)
-    store = TruthStore(truth_folder, info, make_stage, samples=config.samples, processes=config.processes)
-    truths = store.get([shot.truth for shot in shots], progress)
+    shots, truths = render_fit_truth(subject, truth_folder, config, progress, make_stage=make_stage)
     answerer = Answerer(subject.run)
     mean_images = MeanImages(subject.run, answerer)
     places = {name: _placed(avatar, subject) for name, avatar in subject.stages.items()}
@@ -145,6 +142,21 @@ def evaluate_fit(
         _compare(shot, truth, places, answerer, mean_images) for shot, truth in zip(shots, truths, strict=True)
     ]
     return _summary(subject, comparisons, places), comparisons
+
+
+def render_fit_truth(
+    subject: FittedSubject,
+    truth_folder: Path,
+    config: FitTruthConfig,
+    progress: Progress | None = None,
+    *,
+    make_stage: StageMaker = light_stage,
+) -> tuple[list[FitShot], list[RenderedImage]]:
+    """What ``evaluate_fit``, of the same arguments, compares with; rendered unless ``truth_folder`` has it."""
+    info = subject.run.shards.info
+    shots = plan_fit_shots(subject, make_stage(info), config)
+    store = TruthStore(truth_folder, info, make_stage, samples=config.samples, processes=config.processes)
+    return shots, store.get([shot.truth for shot in shots], progress)
 
 
 def write_fit_report(path: Path, result: dict[str, Any]) -> None:
