@@ -172,10 +172,9 @@ class Exrs(Folder):
     """``frame_000000.exr``, …: linear radiance, premultiplied, and alpha, 32-bit floats. Final."""
 
     def add(self, index: int, picture: Picture) -> None:
-        from datasets.lightstage.mitsuba_scene import mitsuba
+        from datasets.lightstage.bitmaps import write_bitmap
 
-        pixels = np.ascontiguousarray(picture.linear.permute(1, 2, 0).numpy(), np.float32)
-        mitsuba().Bitmap(pixels).write(str(self.made / f"frame_{index:06d}.exr"))
+        write_bitmap(self.made / f"frame_{index:06d}.exr", picture.linear.permute(1, 2, 0).numpy())
 
 
 class Outputs:
