@@ -199,9 +199,9 @@ class Outputs:
     def check(self, height: int, width: int) -> None:
         """Raises VrmmError, before anything is rendered, where an output cannot be written."""
         for sink in self._sinks:
-            sink.check(height, width)
             if isinstance(sink, Folder) == sink.path.is_file() and sink.path.exists():
                 raise VrmmError(f"{sink.path} is in the way: a {'file' if sink.path.is_file() else 'folder'}")
+            sink.check(height, width)
 
     def __enter__(self) -> "Outputs":
         self._temporary: list[Path] = []
