@@ -114,7 +114,7 @@ class _Training:
 
     def _train(
         self, network: InitializerNetwork, loss: TrainingLoss, augmentation: Augmentation, samples: Samples
-    ) -> tuple[int, list[dict[str, float]]]:
+    ) -> tuple[int, list[dict[str, float | int]]]:
         """Steps done now, and the mean of each term over every stretch between checkpoints."""
         recipe = self._recipe
         optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.lr, weight_decay=0.01, fused=True)
@@ -163,7 +163,7 @@ class _State:
     schedule: torch.optim.lr_scheduler.LRScheduler
     key: str
 
-    def save(self, path: Path, step: int, history: list[dict[str, float]]) -> None:
+    def save(self, path: Path, step: int, history: list[dict[str, float | int]]) -> None:
         data = io.BytesIO()
         parts = {
             "network": self.network.state_dict(),
@@ -173,7 +173,7 @@ class _State:
         torch.save({"key": self.key, "step": step, "history": history, **parts}, data)
         atomic_write_bytes(path, data.getvalue())
 
-    def load(self, path: Path) -> tuple[int, list[dict[str, float]]]:
+    def load(self, path: Path) -> tuple[int, list[dict[str, float | int]]]:
         """The step to go on with; 0 where there is no checkpoint of this training."""
         try:
             kept = torch.load(path, weights_only=True)

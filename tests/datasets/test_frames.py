@@ -83,7 +83,7 @@ def _frame() -> Frame:
 
 def _plain(frame: Frame) -> dict:
     values = dataclasses.asdict(frame)
-    values["light"] = {name: array.tolist() for name, array in values["light"].items()}
+    values["light"] = {name: np.asarray(array).tolist() for name, array in values["light"].items()}
     if values["pose"] is not None:
         values["pose"] = {name: array.tolist() for name, array in values["pose"].items()}
     return values
