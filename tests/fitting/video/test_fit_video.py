@@ -105,7 +105,9 @@ def test_the_light_stays_in_the_room(avatar_folder: Path) -> None:
         torch.tensor(rotation).float() @ value
         for rotation, value in ((avatar.pose.rotation, mean), (pose.rotation, mean_turned))
     )
-    torch.testing.assert_close(world_turned, world, atol=0.15 * float(world.norm()), rtol=0)
+    # Twelve directions blur what turns, but keep where it comes from.
+    assert float(torch.cosine_similarity(world_turned, world, dim=0)) > 0.95
+    assert float(torch.cosine_similarity(mean_turned, mean, dim=0)) < 0.9, "the head itself is lit from elsewhere"
     assert avatar.render(None, None, camera).image.shape == (3, 32, 32)
 
 
