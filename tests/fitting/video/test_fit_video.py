@@ -218,6 +218,6 @@ def test_bad_videos_leave_nothing(folder: Path, run_folder: Path, tmp_path: Path
     cameras = write_lens(tmp_path / "cameras.json", "film")
     spoil(place)
     with pytest.raises(VrmmError, match=message) as caught:
-        fit_video(place, run_folder, settings(**SMALL), out, cameras=cameras)
+        fit_video(place, run_folder, settings(**SMALL, fps=10.0), out, cameras=cameras)  # 0.4 s are 4 frames
     assert "\n" not in str(caught.value)
     assert not out.exists()
