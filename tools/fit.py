@@ -144,7 +144,7 @@ def _progress(
         before = sum(VIDEO_SHARES[name] for name in stages[: stages.index(stage)])
         report(round(10 * (before + VIDEO_SHARES[stage] * done / max(total, 1))), 1000)
 
-    return video if is_video(paths[0]) and not is_capture(paths[0]) else photos
+    return video if any(is_video(path) and not is_capture(path) for path in paths) else photos
 
 
 def _is_override(text: str) -> bool:

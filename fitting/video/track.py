@@ -63,8 +63,8 @@ class Tracker:
             z_e, rotation, translation, _ = rows[-1]
             rows.append(self._frame(frames.views([row]), z_e, rotation, translation))
             report(row + 1, float(rows[-1][3]))
-            if len(rows) == CHUNK * (len(chunks) + 1):
-                chunks.append(_keep(folder, len(chunks), rows[-CHUNK:]))
+            if len(rows) == CHUNK * (len(chunks) + 1) or row == len(frames) - 1:
+                chunks.append(_keep(folder, len(chunks), rows[CHUNK * len(chunks) :]))
         parts = [torch.stack(part) for part in zip(*rows, strict=True)]
         return Track(z_e=parts[0], rotation=parts[1], translation=parts[2]), parts[3].tolist()
 

@@ -102,7 +102,9 @@ def test_the_light_stays_in_the_room(avatar_folder: Path) -> None:
         torch.tensor(rotation).float() @ value
         for rotation, value in ((avatar.pose.rotation, mean), (pose.rotation, mean_turned))
     )
-    torch.testing.assert_close(world_turned, world, atol=0.15 * float(world.norm()), rtol=0)
+    # Twelve directions blur what turns, but keep where it comes from.
+    assert float(torch.cosine_similarity(world_turned, world, dim=0)) > 0.95
+    assert float(torch.cosine_similarity(mean_turned, mean, dim=0)) < 0.9, "the head itself is lit from elsewhere"
     assert avatar.render(None, None, camera).image.shape == (3, 32, 32)
 
 
@@ -213,6 +215,6 @@ def test_bad_videos_leave_nothing(folder: Path, run_folder: Path, tmp_path: Path
     cameras = write_lens(tmp_path / "cameras.json", "film")
     spoil(place)
     with pytest.raises(VrmmError, match=message) as caught:
-        fit_video(place, run_folder, settings(**SMALL), out, cameras=cameras)
+        fit_video(place, run_folder, settings(**SMALL, fps=10.0), out, cameras=cameras)  # 0.4 s are 4 frames
     assert "\n" not in str(caught.value)
     assert not out.exists()

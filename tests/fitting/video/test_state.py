@@ -1,5 +1,7 @@
 """Tables of unknowns: only the rows that are seen move, by Adam's own rule, towards smooth motion."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -80,44 +82,51 @@ def steady(model: VRMM) -> Film:
     return found
 
 
-def cost(state: VideoState, rows: list[int], config: VideoConfig) -> float:
-    drawn = torch.tensor(rows)
-    from types import SimpleNamespace
-
-    seen = SimpleNamespace(z_e=state.z_e[rows], rotation=state.rotation[rows], translation=state.translation[rows])
-    return float(smoothness(state, seen, drawn, config))  # pyright: ignore[reportArgumentType]
+def cost(found: Film, state: VideoState, rows: list[int], config: VideoConfig) -> float:
+    cameras = found.solution.cameras
+    seen = dataclasses.replace(
+        found.solution,
+        z_e=state.z_e[rows],
+        rotation=state.rotation[rows],
+        translation=state.translation[rows],
+        cameras=dataclasses.replace(
+            cameras, world_to_camera=cameras.world_to_camera[rows], intrinsics=cameras.intrinsics[rows]
+        ),
+    )
+    return float(smoothness(state, seen, torch.tensor(rows), config))
 
 
 def test_steady_motion_costs_nothing_and_trembling_does(steady: Film) -> None:
     still = VideoConfig(smooth_expression=1.0, smooth_turn=1.0, smooth_shift=1.0)
     inner = [1, 2, 3, 4, 5]
-    assert cost(state_of(steady), inner, still) == pytest.approx(0.0, abs=1e-6)
+    assert cost(steady, state_of(steady), inner, still) == pytest.approx(0.0, abs=1e-6)
     for name, change in [("z_e", 0.3), ("translation", 0.01)]:
         trembling = getattr(state_of(steady), name).clone()
         trembling[3] += change
         # In its own place the frame is off by the change, in its neighbours' by half of it.
         size = trembling[3].numel() if name == "translation" else 1
         expected = size * change**2 * (1.0 + 2 * 0.25) / len(inner)
-        assert cost(state_of(steady, **{name: trembling}), inner, still) == pytest.approx(expected, rel=1e-3)
+        assert cost(steady, state_of(steady, **{name: trembling}), inner, still) == pytest.approx(expected, rel=1e-3)
     turned = state_of(steady).rotation.clone()
     turned[3] = turned[3] @ rotation_from_axis_angle(torch.tensor([0.1, 0.0, 0.0]))
-    assert cost(state_of(steady, rotation=turned), [3], still) == pytest.approx(0.1**2, rel=0.01)
+    assert cost(steady, state_of(steady, rotation=turned), [3], still) == pytest.approx(0.1**2, rel=0.01)
     nothing = VideoConfig(smooth_expression=0.0, smooth_turn=0.0, smooth_shift=0.0)
-    assert cost(state_of(steady, rotation=turned), [3], nothing) == 0.0
+    assert cost(steady, state_of(steady, rotation=turned), [3], nothing) == 0.0
 
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_the_shortest_videos_have_neighbours_too(model: VRMM, count: int) -> None:
-    state = state_of(film(model, count))
-    value = cost(state, list(range(count)), VideoConfig())
+    found = film(model, count)
+    value = cost(found, state_of(found), list(range(count)), VideoConfig())
     assert np.isfinite(value)
     assert (value == 0.0) == (count == 1)
 
 
 def test_a_curve_holds_rotations_after_many_small_turns(model: VRMM) -> None:
     state = state_of(film(model, 3))
+    step = rotation_from_axis_angle(torch.full((3, 3), 0.003))
     for _ in range(3000):
-        state.rotation = state.rotation @ rotation_from_axis_angle(torch.full((3, 3), 0.003))
+        state.rotation = state.rotation @ step
     curve = state.curve(24.0)
     found = curve.rotation.double()
     torch.testing.assert_close(found @ found.transpose(1, 2), torch.eye(3).double().expand(3, 3, 3), atol=1e-6, rtol=0)
