@@ -51,7 +51,8 @@ class InversionConfig:
         landmarks: weight of the landmark term, in units of the head's size in the picture; fades to 0 by ``fade``.
         fade: share of the steps after which landmarks do not count.
         weights: lambda on the squared deviation of the blend weights from the mean identity.
-        expression: lambda_exp on the mean square of z_e.
+        expression: lambda_exp on the mean square of z_e. Too weak, z_e leaves the codes of real expressions to explain
+            what is the person's own, and what fine-tuning then learns does not hold for other expressions.
         light_smooth: on the differences of the light between neighbouring directions.
         light_grey: on the colour of the light: skin and lamps cannot be told apart in one photo.
         light_level: on the squared distance of the light's brightness from that of the training frames, in their
@@ -76,7 +77,7 @@ class InversionConfig:
     landmarks: float = 1.0
     fade: float = 0.5
     weights: float = 2e-3
-    expression: float = 2e-4
+    expression: float = 5e-3
     light_smooth: float = 2e-3
     light_grey: float = 2e-2
     light_level: float = 5e-3
@@ -140,7 +141,8 @@ class FinetuneConfig:
         lr_identity: of the offset of z_id from the blend; 0 keeps z_id where the inversion left it.
         lr_expression, lr_light, lr_turn, lr_shift, lr_focal: as in the inversion, smaller.
         identity: lambda_id on the squared length of that offset.
-        expression: lambda_exp on the mean square of z_e.
+        expression: lambda_exp on the mean square of z_e. Too weak, z_e leaves the codes of real expressions to explain
+            what is the person's own, and what fine-tuning then learns does not hold for other expressions.
         clip: largest norm of the gradient of the weights.
     """
 
@@ -155,7 +157,7 @@ class FinetuneConfig:
     lr_shift: float = 1e-4
     lr_focal: float = 3e-4
     identity: float = 1e-3
-    expression: float = 2e-4
+    expression: float = 5e-3
     clip: float = 1.0
     locality: LocalityConfig = dataclasses.field(default_factory=LocalityConfig)
 
