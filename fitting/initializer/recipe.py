@@ -99,7 +99,17 @@ class NetworkConfig:
 
 @dataclasses.dataclass(kw_only=True)
 class InitializerLosses:
-    """Weights of the training losses; each is about 1 for an answer that ignores the picture."""
+    """Weights of the training losses; each loss is about 1 for an answer that ignores the picture.
+
+    Attributes:
+        landmarks: on the distance of the landmarks, where they lie in the crop.
+        rotation: on the squared difference of the rotation matrices.
+        field: on the squared logarithm of the ratio of the angles of view.
+        blend: on the squared difference of the blend weights.
+        expression: on the squared difference of the expression codes.
+        light: on the squared difference of the lights as a matt surface would gather them.
+        face: on the cross entropy of whether there is a face.
+    """
 
     landmarks: float = 1.0
     rotation: float = 1.0
