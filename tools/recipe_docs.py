@@ -61,8 +61,8 @@ KINDS = (
     Described(
         title="Training",
         schema=TrainRecipe,
-        text="`vrmm train RECIPE key=value …` and `vrmm ablate`; recipes are in `configs/prior/`. What the terms of the "
-        "loss are for is in [training.md](training.md), how frames are read in [loading.md](loading.md).",
+        text="`vrmm train RECIPE key=value …` and `vrmm ablate`; recipes are in `configs/prior/`. "
+        "[training.md](training.md) has the terms of the loss, [loading.md](loading.md) how frames are read.",
     ),
     Described(
         title="Fitting",
@@ -78,7 +78,7 @@ KINDS = (
     Described(
         title="Launches",
         schema=LaunchConfig,
-        text="`vrmm launch RECIPE key=value … -- COMMAND …`; recipes are in `configs/slurm/`, see [slurm.md](slurm.md).",
+        text="`vrmm launch RECIPE key=value … -- COMMAND …`; recipes are in `configs/slurm/` ([slurm.md](slurm.md)).",
     ),
 )
 

@@ -132,8 +132,9 @@ class InitializerRecipe:
         held_out: share of the renderings that the network is judged by and never trained on.
         steps, batch: of Adam.
         lr: largest rate of a one-cycle schedule.
-        hinted: share of the pictures whose face is looked at where it is, give or take ``hint_noise`` (in the crop's
-            frame), and not where the network believes it to be.
+        hinted: share of the pictures whose face is looked at where it is, give or take ``hint_noise``, and not where
+            the network believes it to be.
+        hint_noise: standard deviation of that place, in halves of the crop's side.
         checkpoint_every: steps.
     """
 

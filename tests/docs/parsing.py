@@ -109,7 +109,7 @@ def _check_launch(values: dict) -> None:
     assert command, "nothing is launched"
     assert command[0] in LAUNCHABLE
     if values["sweep"]:
-        command = command + [f"{sweep.partition('=')[0]}={sweep.partition('=')[2].split(',')[0]}" for sweep in values["sweep"]]
+        command = command + [sweep.partition(",")[0] for sweep in values["sweep"]]  # the first value of each
     if values["list_file"]:
         command = [command[0], "photo.jpg", *command[1:]]
     check_command(command)

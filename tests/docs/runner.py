@@ -28,6 +28,7 @@ SHORTER = {
     "capture synth": ["--processes", "0"],
     "capture import": ["--processes", "0", "--height", "64"],
     "evaluate": ["--processes", "0"],
+    "fit": ["--steps", "3"],
     "interpolate": SHOW,
     "relight": SHOW,
     "sample": SHOW,

@@ -47,6 +47,8 @@ def check_words(words: list[str], block: Block) -> None:
     if words[0] == "vrmm":
         check_command(words[1:])
         return
+    if words[:2] == ["time", "vrmm"]:
+        check_command(words[2:])
     assert block.reason, "only vrmm commands are run by tests; put <!-- not run: REASON --> above the block"
     if words[0] == "make":
         targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
@@ -57,8 +59,14 @@ def check_words(words: list[str], block: Block) -> None:
 
 
 def test_every_command_is_documented() -> None:
-    shown = {words[1] for page in read_pages() for block in page.blocks if block.language == "sh"
-             for words in block.commands() if words[0] == "vrmm" and len(words) > 1}
+    shown = {
+        words[1]
+        for page in read_pages()
+        for block in page.blocks
+        if block.language == "sh"
+        for words in block.commands()
+        if words[0] == "vrmm" and len(words) > 1
+    }
     assert {command.name for command in COMMANDS} <= shown
 
 
@@ -83,8 +91,8 @@ def test_every_page_is_linked_from_the_first() -> None:
         if path in seen:
             continue
         seen.add(path)
-        targets = [(path.parent / link.partition("#")[0]).resolve() for link in read_page(path).links if "://" not in link]
-        waiting += [target for target in targets if target.suffix == ".md"]
+        local = [link.partition("#")[0] for link in read_page(path).links if "://" not in link]
+        waiting += [(path.parent / link).resolve() for link in local if link.endswith(".md")]
     assert set(PAGES) <= seen
 
 
@@ -112,7 +120,8 @@ def check_drawing(path: Path) -> None:
 def test_a_fence_in_a_list_and_a_marker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the tests above rest on: blocks are found, joined and marked as they are written."""
     text = (
-        "# A page: `x`, and more\n\n<!-- not run: no cluster -->\n\n```sh\nvrmm a \\\n    b=1  # why\n\n# only words\n```\n"
+        "# A page: `x`, and more\n\n<!-- not run: no cluster -->\n\n"
+        "```sh\nvrmm a \\\n    b=1  # why\n\n# only words\n```\n"
         "\n- item\n\n  ```python\n  if x:\n      y\n  ```\n\n`vrmm fit --prior RUN` [there](b.md#c)\n"
     )
     monkeypatch.setattr("tests.docs.pages.ROOT", tmp_path)

@@ -80,7 +80,7 @@ def make_world(folder: Path, vrmm: Run) -> None:
 
 
 def make_photos(folder: Path) -> None:
-    """``photo.jpg``; ``left.png``, ``front.png``, ``right.png`` with ``cameras.json``; ``calm.jpg`` and ``smile.jpg``."""
+    """Single photos, three of one moment with ``cameras.json``, and a list of people."""
     from fitting.camerafile import read_camera_file, write_camera_file
 
     known = {}
@@ -134,9 +134,7 @@ def make_film(folder: Path) -> None:
         write_video(folder / f"clip{part}.mp4", seen, FRAMES_PER_SECOND)
     write_video_landmarks(folder / "clip.mp4", np.stack(points))
     taken = read_camera_file(made.parent / "cameras.json")[made.name]
-    lens = PhotoCamera(
-        intrinsics=taken.intrinsics, width=taken.width, height=taken.height, world_to_camera=None
-    )
+    lens = PhotoCamera(intrinsics=taken.intrinsics, width=taken.width, height=taken.height, world_to_camera=None)
     write_camera_file(folder / "lens.json", {"clip.mp4": lens, "frames": lens})
 
 

@@ -29,7 +29,7 @@ def doctor(
     weights: Annotated[
         list[Path] | None,
         typer.Option(
-            help="A file to try: VGG-19, LPIPS, face_landmarker.task, a head model, a run or an avatar; may be repeated."
+            help="To try: VGG-19, LPIPS, face_landmarker.task, a head model, a run or an avatar; may be repeated."
         ),
     ] = None,
 ) -> None:

@@ -2,7 +2,7 @@
 
 import importlib.metadata
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from packaging.requirements import Requirement
 
@@ -39,10 +39,8 @@ def check_versions() -> Finding:
     wrong = {str(requirement): found for requirement in wanted if (found := unmet(requirement))}
     if not wrong:
         return Finding(name=name, status=Status.OK, detail=f"all {len(wanted)} as vrmm needs them")
-    quoted = " ".join(f'"{requirement}"' for requirement in wrong)
-    return Finding(
-        name=name, status=Status.PROBLEM, detail="; ".join(wrong.values()), remedy=f"pip install {quoted}, or make setup"
-    )
+    remedy = f"pip install {_quoted(wrong)}, or make setup"
+    return Finding(name=name, status=Status.PROBLEM, detail="; ".join(wrong.values()), remedy=remedy)
 
 
 def check_extras() -> Finding:
@@ -77,10 +75,17 @@ def requirements(extra: str) -> Iterator[Requirement]:
     """
     for text in importlib.metadata.requires(DISTRIBUTION) or []:
         requirement = Requirement(text)
-        marker = requirement.marker
-        always = marker is None or marker.evaluate({"extra": ""})
-        if (not extra and always) or (extra and not always and marker is not None and marker.evaluate({"extra": extra})):
+        always = _applies(requirement, "")
+        if always if not extra else _applies(requirement, extra) and not always:
             yield requirement
+
+
+def _applies(requirement: Requirement, extra: str) -> bool:
+    return requirement.marker is None or requirement.marker.evaluate({"extra": extra})
+
+
+def _quoted(texts: Iterable[str]) -> str:
+    return " ".join(f'"{text}"' for text in texts)
 
 
 def version(requirement: Requirement) -> str:

@@ -38,7 +38,8 @@ def _run(path: Path) -> str:
     from prior.weights import load_weights
 
     model, _, description = load_weights(path)
-    return f"a prior of {len(model.subjects)} people, {model.config.primitives} primitives, step {description.get('step', 'unknown')}"
+    step = description.get("step", "unknown")
+    return f"a prior of {len(model.subjects)} people, {model.config.primitives} primitives, step {step}"
 
 
 def _landmarker(path: Path) -> str:

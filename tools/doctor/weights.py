@@ -28,5 +28,8 @@ def _try(path: Path) -> Finding:
         return Finding(name=name, status=Status.OK, detail=detail)
     detail = detail.rpartition("VrmmError: ")[2]
     return Finding(
-        name=name, status=Status.PROBLEM, detail=detail, remedy="download or copy it again; docs/training.md names sources"
+        name=name,
+        status=Status.PROBLEM,
+        detail=detail,
+        remedy="download or copy it again; docs/training.md says where such files come from",
     )
