@@ -1,9 +1,10 @@
 """Documented commands against the command line: options, values and recipe keys, without running anything."""
 
 import shlex
+from typing import Any
 
-import click
 import typer
+from typer.core import TyperGroup
 
 from datasets.config import load_config
 from datasets.lightstage.stage import StageConfig
@@ -26,17 +27,20 @@ def check_command(words: list[str]) -> None:
         assert words in (["--help"], ["--version"]), f"unknown option {words[0]}"
         return
     command, rest = find_command(words)
+    if rest == ["--help"]:
+        return
     context = command.make_context("vrmm", list(rest))
     _check_recipe(words, context.params)
 
 
-def find_command(words: list[str]) -> tuple[click.Command, list[str]]:
+def find_command(words: list[str]) -> tuple[Any, list[str]]:
     """The command that the first words name, and the words after them."""
     assert words[0] in NAMES, f"there is no command {words[0]}"
     group = typer.main.get_command(build_app(COMMANDS, words[0]))
-    assert isinstance(group, click.Group)
-    command, rest = group.commands[words[0]], words[1:]
-    while isinstance(command, click.Group):
+    assert isinstance(group, TyperGroup)
+    command: Any = group.commands[words[0]]
+    rest = words[1:]
+    while isinstance(command, TyperGroup):
         assert rest, f"vrmm {words[0]} needs one of {', '.join(command.commands)}"
         assert rest[0] in command.commands, f"there is no vrmm {words[0]} {rest[0]}"
         command, rest = command.commands[rest[0]], rest[1:]
@@ -50,10 +54,10 @@ def check_mention(text: str) -> None:
         assert not words or words[0].isupper() or words[0] in ("--help", "--version"), text
         return
     group = typer.main.get_command(build_app(COMMANDS, words[0]))
-    assert isinstance(group, click.Group)
-    known = [group.commands[words[0]]] if words[0] in group.commands else []
+    assert isinstance(group, TyperGroup)
+    known: list[Any] = [group.commands[words[0]]] if words[0] in group.commands else []
     assert known, f"there is no command {words[0]}"
-    if isinstance(known[0], click.Group):
+    if isinstance(known[0], TyperGroup):
         names = words[1].split("|") if len(words) > 1 else []
         assert set(names) <= set(known[0].commands), f"{text}: there is no such subcommand"
         known = [known[0].commands[name] for name in names] or list(known[0].commands.values())
@@ -68,14 +72,14 @@ def check_mention(text: str) -> None:
 def check_benchmark(words: list[str]) -> None:
     """The same for ``python -m tools.bench``."""
     group = typer.main.get_command(benchmarks)
-    assert isinstance(group, click.Group)
+    assert isinstance(group, TyperGroup)
     name = words[0].replace("_", "-")
     found = group.commands.get(words[0]) or group.commands.get(name)
     assert found is not None, f"there is no benchmark {words[0]}"
     found.make_context("bench", list(words[1:]))
 
 
-def _options(command: click.Command) -> set[str]:
+def _options(command: Any) -> set[str]:
     return {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)} | {
         "--help"
     }
