@@ -26,6 +26,7 @@ from tools.main import COMMANDS, run
 SHOW = ["--seconds", "0.25", "--fps", "8", "--size", "32"]
 SHORTER = {
     "capture synth": ["--processes", "0"],
+    "train": ["trainer.steps=10"],
     "capture import": ["--processes", "0", "--height", "64"],
     "evaluate": ["--processes", "0"],
     "fit": ["--steps", "3"],
@@ -160,8 +161,10 @@ def written(words: list[str]) -> list[str]:
 
 
 def make_measures_small() -> None:
-    """What commands decide by themselves: pictures of an evaluation, videos of a report, how long a page is served."""
+    """What commands decide by themselves: how many pictures and vertices, how long a video is and a page is served."""
+    import prior.evaluate  # noqa: F401 - before the class is replaced that it was written with
     import prior.evaluation.plan as plan
+    import tools.export.build as export
     import tools.report.shows as shows
     import tools.viewer.command as viewer
 
@@ -169,6 +172,7 @@ def make_measures_small() -> None:
     plan.EvaluationConfig = functools.partial(  # type: ignore[misc,assignment]
         plan.EvaluationConfig, samples=4, pose_frames=1, examples=1, jitter_subjects=1, **few
     )
+    export.ExportSettings = functools.partial(export.ExportSettings, vertices=800)  # type: ignore[misc,assignment]
     shows.SECONDS, shows.FPS, shows.SIZE = 0.25, 8.0, 32
 
     def stop(seconds: float) -> None:
