@@ -29,7 +29,7 @@ class ImportRequest:
     """What to import.
 
     Attributes:
-        format: a name of ``datasets.readers.registry.READERS``.
+        format: a name of ``datasets.readers.formats.READERS``.
         source: a capture, or a folder of captures of several people.
         subjects: the people wanted; empty for all.
         selection: cameras and frames wanted.

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from datasets.readers.registry import READERS
+from datasets.readers.formats import READERS
 from tools.console import console, progress_bar
 
 app = typer.Typer()

@@ -1,19 +1,15 @@
 """``vrmm shards``: a capture as WebDataset tars, and whether they are still what was written."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
-from datasets.capture import CaptureInfo, ImageEncoding, Source
-from datasets.folder import FolderCapture, read_capture_info
-from datasets.labels import label_shards
-from datasets.manifest import Manifest, read_manifest
-from datasets.shard_merge import merge_shards
-from datasets.shard_repair import repair_manifest
-from datasets.shards import build_shards, open_shards, verify_shards
 from tools.console import console, progress_bar
+
+if TYPE_CHECKING:
+    from datasets.capture import CaptureInfo, ImageEncoding, Source
+    from datasets.manifest import Manifest
 
 app = typer.Typer()
 
@@ -27,6 +23,9 @@ def build(
     samples_per_shard: Annotated[int, typer.Option(help="Frames in one tar.")] = 64,
 ) -> None:
     """Write a capture as shards; run again after an interruption to continue."""
+    from datasets.folder import FolderCapture
+    from datasets.shards import build_shards
+
     with progress_bar("frames") as report:
         manifest = build_shards(FolderCapture(capture), out, samples_per_shard=samples_per_shard, progress=report)
     print(f"{out}: {_counts(manifest)}")
@@ -43,6 +42,8 @@ def merge(
     copy: Annotated[bool, typer.Option("--copy", help="Copy the tars rather than link them.")] = False,
 ) -> None:
     """Several captures as one training set, each with its own rig, light and colour; the tars stay as they are."""
+    from datasets.shard_merge import merge_shards
+
     with progress_bar("bytes") as report:
         manifest = merge_shards(
             folders, out, name=name or None, same_subjects=same_subjects, copy=copy, progress=report
@@ -58,6 +59,9 @@ def verify(
     ] = False,
 ) -> None:
     """Read every byte and print one line per problem; status 1 if there is any."""
+    from datasets.manifest import read_manifest
+    from datasets.shards import verify_shards
+
     if repair:
         _repair(folder)
         return
@@ -71,6 +75,8 @@ def verify(
 
 
 def _repair(folder: Path) -> None:
+    from datasets.shard_repair import repair_manifest
+
     with progress_bar("bytes") as report:
         done = repair_manifest(folder, report)
     for problem in done.left_out:
@@ -86,6 +92,9 @@ def _repair(folder: Path) -> None:
 @app.command()
 def label(folder: Folder) -> None:
     """Read what balanced sampling goes by from every sample into labels.json; for shards that will be read remotely."""
+    from datasets.labels import label_shards
+    from datasets.shards import open_shards
+
     with progress_bar("samples") as report:
         labels = label_shards(open_shards(folder), report)
     print(f"{folder}: " + ", ".join(f"{len(values)} values of {kind.value}" for kind, values in labels.values.items()))
@@ -94,6 +103,11 @@ def label(folder: Folder) -> None:
 @app.command()
 def info(folder: Folder) -> None:
     """Describe a folder of shards from its manifest."""
+    from rich.table import Table
+
+    from datasets.folder import read_capture_info
+    from datasets.manifest import read_manifest
+
     description, manifest = read_capture_info(folder), read_manifest(folder)
     table = Table(show_header=False, box=None)
     for name, text in _facts(description, manifest):
@@ -101,13 +115,13 @@ def info(folder: Folder) -> None:
     console.print(table)
 
 
-def _counts(manifest: Manifest) -> str:
+def _counts(manifest: "Manifest") -> str:
     frames = sum(shard.samples for shard in manifest.shards)
     size = sum(shard.bytes for shard in manifest.shards)
     return f"{frames} frames in {len(manifest.shards)} shards, {size / 1e6:.1f} MB"
 
 
-def _facts(description: CaptureInfo, manifest: Manifest) -> list[tuple[str, str]]:
+def _facts(description: "CaptureInfo", manifest: "Manifest") -> list[tuple[str, str]]:
     shards, cameras = manifest.shards, description.cameras
     sizes = sorted({(camera.width, camera.height) for camera in cameras})
     held_out_frames = sum(int(shard.held_out.sum()) for shard in shards)
@@ -128,11 +142,11 @@ def _facts(description: CaptureInfo, manifest: Manifest) -> list[tuple[str, str]
     return facts + [(source.name, _source_facts(description, manifest, source)) for source in description.sources]
 
 
-def _encoding(encoding: ImageEncoding) -> str:
+def _encoding(encoding: "ImageEncoding") -> str:
     return f"{encoding.transfer}, {encoding.bits} bits"
 
 
-def _source_facts(description: CaptureInfo, manifest: Manifest, source: Source) -> str:
+def _source_facts(description: "CaptureInfo", manifest: "Manifest", source: "Source") -> str:
     """One capture of a merged set in one line."""
     own = [shard for shard in manifest.shards if description.parts[description.part_of(shard.name)] == source]
     cameras = [description.camera(name) for name in source.cameras.values()]

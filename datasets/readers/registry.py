@@ -7,23 +7,8 @@ from pathlib import Path
 
 from datasets.config import load_config
 from datasets.errors import VrmmError
+from datasets.readers.formats import READERS
 from datasets.readers.reader import CaptureReader, Selection
-
-READERS = {
-    "goliath": "datasets.readers.goliath:GoliathReader",
-    "becominglit": "datasets.readers.becominglit:BecomingLitReader",
-    "multiface": "datasets.readers.multiface:MultifaceReader",
-    "ava256": "datasets.readers.ava256:Ava256Reader",
-    "nersemble": "datasets.readers.nersemble:NeRSembleReader",
-    "renderme360": "datasets.readers.renderme360:RenderMe360Reader",
-    "video": "datasets.readers.video:VideoReader",
-    "imavatar": "datasets.readers.imavatar:IMavatarReader",
-    "insta": "datasets.readers.insta:InstaReader",
-    "vhap": "datasets.readers.vhap:VhapReader",
-    "nerface": "datasets.readers.nerface:NerFaceReader",
-    "mononphm": "datasets.readers.mononphm:MonoNPHMReader",
-}
-"""Format → ``module:class``."""
 
 
 def reader_class(name: str) -> type[CaptureReader]:

@@ -99,7 +99,17 @@ class NetworkConfig:
 
 @dataclasses.dataclass(kw_only=True)
 class InitializerLosses:
-    """Weights of the training losses; each is about 1 for an answer that ignores the picture."""
+    """Weights of the training losses; each loss is about 1 for an answer that ignores the picture.
+
+    Attributes:
+        landmarks: on the distance of the landmarks, where they lie in the crop.
+        rotation: on the squared difference of the rotation matrices.
+        field: on the squared logarithm of the ratio of the angles of view.
+        blend: on the squared difference of the blend weights.
+        expression: on the squared difference of the expression codes.
+        light: on the squared difference of the lights as a matt surface would gather them.
+        face: on the cross entropy of whether there is a face.
+    """
 
     landmarks: float = 1.0
     rotation: float = 1.0
@@ -122,8 +132,9 @@ class InitializerRecipe:
         held_out: share of the renderings that the network is judged by and never trained on.
         steps, batch: of Adam.
         lr: largest rate of a one-cycle schedule.
-        hinted: share of the pictures whose face is looked at where it is, give or take ``hint_noise`` (in the crop's
-            frame), and not where the network believes it to be.
+        hinted: share of the pictures whose face is looked at where it is, give or take ``hint_noise``, and not where
+            the network believes it to be.
+        hint_noise: standard deviation of that place, in halves of the crop's side.
         checkpoint_every: steps.
     """
 
