@@ -153,11 +153,11 @@ def make_film(folder: Path) -> None:
 
 def make_lights(folder: Path) -> None:
     """``sunset.hdr``, a panorama, and ``lamp.json``, the path of a lamp."""
+    from datasets.lightstage.bitmaps import write_bitmap
     from datasets.lightstage.environment import make_environment
-    from datasets.lightstage.mitsuba_scene import mitsuba
 
     radiance = np.ascontiguousarray(make_environment("sunset", height=16).radiance, np.float32)
-    mitsuba().Bitmap(radiance).write(str(folder / "sunset.hdr"))
+    write_bitmap(folder / "sunset.hdr", radiance)
     path = {"positions": [[0.6, 0.3, 0.6], [0.0, 0.5, 0.8], [-0.6, 0.3, 0.6]], "intensity": [1.0, 0.9, 0.8]}
     (folder / "lamp.json").write_text(json.dumps(path))
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from datasets.lightstage.mitsuba_scene import mitsuba
+from datasets.lightstage.bitmaps import write_bitmap
 from fitting.avatar import prior_sha256
 from fitting.drivervideo import write_video_landmarks
 from tests.tools.shows.people import make_avatar, make_run
@@ -53,7 +53,7 @@ def refuse(*arguments: object) -> str:
 def test_an_impossible_environment_map(run: Path, viewed: Path, tmp_path: Path, value: float, message: str) -> None:
     radiance = np.full((16, 32, 3), 0.2, np.float32)
     radiance[3, 3, 1] = value
-    mitsuba().Bitmap(radiance).write(str(tmp_path / "sky.exr"))
+    write_bitmap(tmp_path / "sky.exr", radiance)
     out = tmp_path / "out.png"
     for words in (
         ("relight", run, "--light", tmp_path / "sky.exr", "--out", out, *SHORT),
