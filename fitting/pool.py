@@ -33,7 +33,7 @@ class FitJob(Protocol):
         """How much there is to do."""
         ...
 
-    def fit(self, report: Callable[[int], None]) -> Any:
+    def fit(self, report: Callable[[int], object]) -> Any:
         """Do it, or what is left of it; calls ``report(steps done)``."""
         ...
 

@@ -255,9 +255,7 @@ def evaluation_shots(
         ]
     for number, gesture in enumerate(gestures):
         worn, camera = dataclasses.replace(moment, expression=gesture.controls), pair[number % 2]
-        shots.append(
-            FitShot(category=Category.EXPRESSION, camera=camera, code=gesture.code, truth=worn.seen(camera))
-        )
+        shots.append(FitShot(category=Category.EXPRESSION, camera=camera, code=gesture.code, truth=worn.seen(camera)))
     return shots
 
 

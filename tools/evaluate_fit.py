@@ -1,5 +1,6 @@
 """``vrmm evaluate-fit``: photos and videos of people never trained on, fitted and compared with rendered truth."""
 
+import itertools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -93,9 +94,7 @@ def fits_table(found: Mapping[str, Any]) -> Table:
     for key, label in SETS.items():
         for stage, words in STAGES.items() if key in found else ():
             row = found[key][stage]
-            cells = [
-                f"{row[name]['psnr']:.2f} {row[name]['mae255']:5.2f} {row[name]['ssim']:.3f}" for name in COLUMNS
-            ]
+            cells = [f"{row[name]['psnr']:.2f} {row[name]['mae255']:5.2f} {row[name]['ssim']:.3f}" for name in COLUMNS]
             rest = [f"{row['pose_degrees']:.1f}°", f"{100 * row['landmark_error']:.1f} %", f"{row['seconds']:.0f}"]
             table.add_row(f"{label}, {words}", *cells, f"{row['mean_psnr']:.2f}", *rest)
         table.add_section()
@@ -109,13 +108,14 @@ def fits_table(found: Mapping[str, Any]) -> Table:
 def verdicts(found: Mapping[str, Any]) -> list[str]:
     """What the numbers say, in sentences: whether more photos and locality regularisation help, and the initializer."""
     known = [key for key in SETS if key in found]
-    lines = [_more_photos(found, fewer, more) for fewer, more in zip(known, known[1:], strict=False)]
+    lines = [_more_photos(found, fewer, more) for fewer, more in itertools.pairwise(known)]
     lines += [_fine_tuning(found[key], SETS[key]) for key in known]
     if start := found.get("initializer"):
         ratio = "never reached" if start["steps_ratio"] is None else f"{start['steps_ratio']:.2f}"
         lines.append(
-            f"initializer: steps to the loss of a start from the mean, relative to it: {ratio}; {start['sound_fits']} of "
-            f"{start['of']} single photos ended near the truth, and of {start['flag_agrees']} the quality flag is right"
+            f"initializer: steps to the loss of a start from the mean, relative to it: {ratio}; "
+            f"{start['sound_fits']} of {start['of']} single photos ended near the truth, and of "
+            f"{start['flag_agrees']} the quality flag is right"
         )
     return lines
 

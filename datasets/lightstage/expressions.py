@@ -137,9 +137,7 @@ def rotation_matrix(vector: Float[np.ndarray, "3"]) -> Float[np.ndarray, "3 3"]:
     return np.eye(3) + np.sin(angle) * cross + (1.0 - np.cos(angle)) * cross @ cross
 
 
-def same_controls(
-    values: Sequence[float], names: Sequence[str], wanted: Sequence[str]
-) -> tuple[float, ...]:
+def same_controls(values: Sequence[float], names: Sequence[str], wanted: Sequence[str]) -> tuple[float, ...]:
     """An expression of one head model for another, whose controls have other names or another order.
 
     Controls go by their ARKit names in any spelling of the sides. A control of both sides takes the mean of the two of

@@ -74,7 +74,7 @@ class Case:
     def done(self) -> bool:
         return (self.folder / RESULT).is_file()
 
-    def fit(self, report: Callable[[int], None]) -> None:
+    def fit(self, report: Callable[[int], object]) -> None:
         """Write avatars, ``pictures.npz`` and, last, ``result.json``; what is there is not made again."""
         if self.done:
             return
@@ -96,7 +96,7 @@ class Case:
         with np.load(self.folder / PICTURES, allow_pickle=False) as arrays:
             return arrays[_TRUTH], {stage: arrays[stage] for stage in STAGES}
 
-    def _fit(self, prior: Prior, report: Callable[[int], None]) -> dict[str, Avatar]:
+    def _fit(self, prior: Prior, report: Callable[[int], object]) -> dict[str, Avatar]:
         share = self.steps / VIDEO_STEPS
         if self.photo_set is PhotoSet.video:
             return fit_video_stages(
@@ -132,5 +132,6 @@ class Case:
 
 def _write_pictures(path: Path, found: Measured) -> None:
     data = io.BytesIO()
-    np.savez_compressed(data, **{_TRUTH: found.truth}, **found.answers)
+    arrays: dict[str, Any] = {_TRUTH: found.truth, **found.answers}
+    np.savez_compressed(data, **arrays)
     atomic_write_bytes(path, data.getvalue())

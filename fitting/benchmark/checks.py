@@ -115,7 +115,7 @@ class Check:
     def done(self) -> bool:
         return self.path.is_file() and self.result()["compared"] >= self.compared
 
-    def fit(self, report: Callable[[int], None]) -> None:
+    def fit(self, report: Callable[[int], object]) -> None:
         """Write the result, unless it is there."""
         if self.done:
             return

@@ -38,9 +38,7 @@ def claim(out: Path, prior: str, heads: Sequence[HeadModel], config: BenchmarkCo
             {name: known[name] for name in own if name in known}, {name: own[name] for name in own if name in known}
         )
         if changed is not None:
-            raise VrmmError(
-                f"{out} holds a benchmark of other options ({changed}); choose another --out or delete it"
-            )
+            raise VrmmError(f"{out} holds a benchmark of other options ({changed}); choose another --out or delete it")
         own = known | own
     elif out.exists() and any(other.name != ".lock" for other in out.iterdir()):
         raise VrmmError(f"{out} holds something that is no benchmark of fits; choose another --out")

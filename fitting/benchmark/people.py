@@ -114,9 +114,7 @@ def head_models(run: TrainedRun, specs: Sequence[str], config: BenchmarkConfig) 
     heads = []
     for spec in specs:
         own = [
-            dataclasses.replace(
-                gesture, controls=same_controls(gesture.controls, names[base.head_model], names[spec])
-            )
+            dataclasses.replace(gesture, controls=same_controls(gesture.controls, names[base.head_model], names[spec]))
             for gesture in gestures
         ]
         people = stage_config(base, spec, config, checked=False)
@@ -160,9 +158,7 @@ def chosen_people(heads: Sequence[HeadModel], count: int) -> list[Someone]:
     for number in range(count):
         row, kind = divmod(number, len(heads))
         names = _held_out(heads[kind].people)
-        people.append(
-            Someone(number=number, head=heads[kind], subject=names[_ORDER[(row + kind) % MOST_PEOPLE] % len(names)])
-        )
+        people.append(Someone(number=number, head=heads[kind], subject=names[_ORDER[(row + kind) % MOST_PEOPLE]]))
     return people
 
 
@@ -173,7 +169,7 @@ def checked_people(heads: Sequence[HeadModel], count: int) -> list[Someone]:
     for number in range(count):
         row, kind = divmod(number, len(heads))
         names = _held_out(heads[kind].checked)
-        people.append(Someone(number=number, head=heads[kind], subject=names[row * _STRIDE % len(names)]))
+        people.append(Someone(number=number, head=heads[kind], subject=names[row * _STRIDE % MOST_CHECKED]))
     return people
 
 

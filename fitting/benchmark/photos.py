@@ -63,9 +63,7 @@ def photographs(stage: BenchmarkStage, someone: Someone, config: BenchmarkConfig
     return taken
 
 
-def film(
-    stage: BenchmarkStage, someone: Someone, first: Photograph, frames: int
-) -> list[Photograph]:
+def film(stage: BenchmarkStage, someone: Someone, first: Photograph, frames: int) -> list[Photograph]:
     """A video that begins with a photo: the person makes expression after expression while the head turns and nods
     before a camera that stands still."""
     others = [Moment.of_frame(frame).expression for frame in stage.frames(someone.subject)[1 + len(SIDES) :]]
@@ -76,9 +74,7 @@ def film(
         turned = Pose(
             rotation=_turn(number / frames) @ first.moment.pose.rotation, translation=first.moment.pose.translation
         )
-        moment = dataclasses.replace(
-            first.moment, expression=tuple(float(value) for value in controls), pose=turned
-        )
+        moment = dataclasses.replace(first.moment, expression=tuple(float(value) for value in controls), pose=turned)
         taken.append(take(stage, f"frame{number:04d}.png", moment, first.camera))
     return taken
 

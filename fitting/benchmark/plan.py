@@ -44,9 +44,7 @@ class Plan:
         make_stage: how people are rendered.
     """
 
-    def __init__(
-        self, prior: Path, config: BenchmarkConfig, out: Path, processes: int, make_stage: MakeStage
-    ) -> None:
+    def __init__(self, prior: Path, config: BenchmarkConfig, out: Path, processes: int, make_stage: MakeStage) -> None:
         self._prior, self._config, self._out = prior, config, out
         self._processes, self._make_stage = processes, make_stage
         self._opened: dict[str, tuple[BenchmarkStage, TruthStore]] = {}
@@ -99,9 +97,7 @@ class Plan:
             compared=someone.number < self._config.compared,
         )
         if not check.done:
-            self._wanted.append(
-                _Wanted(store=store, folder=check.photos, taken=[single.photo], shots=[single.aside])
-            )
+            self._wanted.append(_Wanted(store=store, folder=check.photos, taken=[single.photo], shots=[single.aside]))
         return check
 
     def tone(self, someone: Someone) -> float:
@@ -140,8 +136,6 @@ class Plan:
         key = hashlib.sha256(json.dumps(info.to_json(), sort_keys=True).encode()).hexdigest()
         if key not in self._opened:
             samples = self._config.truth.samples
-            store = TruthStore(
-                self._out / TRUTH, info, self._make_stage, samples=samples, processes=self._processes
-            )
+            store = TruthStore(self._out / TRUTH, info, self._make_stage, samples=samples, processes=self._processes)
             self._opened[key] = (self._make_stage(info), store)
         return self._opened[key]

@@ -59,7 +59,7 @@ class BenchmarkConfig:
 
     def __post_init__(self) -> None:
         if self.people < 1 or not self.sets:
-            raise VrmmError("people must be 1 or more, and sets name at least one of " + ", ".join(PhotoSet.__members__))
+            raise VrmmError(f"people must be 1 or more, and sets some of {', '.join(PhotoSet.__members__)}")
         if self.frames < 2 or self.noise < 0:
             raise VrmmError("frames must be 2 or more, and noise 0 or more pixels")
         if not 0 <= self.compared <= self.checked:

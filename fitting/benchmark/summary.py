@@ -39,7 +39,9 @@ def stage_summary(result: Mapping[str, Any], stage: str) -> dict[str, Any]:
     return entry | {name: float(fit[name]) for name in _FIT}
 
 
-def pictures_csv(results: Sequence[Mapping[str, Any]], people: Mapping[str, Someone], tones: Mapping[str, float]) -> str:
+def pictures_csv(
+    results: Sequence[Mapping[str, Any]], people: Mapping[str, Someone], tones: Mapping[str, float]
+) -> str:
     """A line for every picture of every avatar."""
     columns = ["person", "head", "tone", "set", "stage", "category", "camera", "light", *_METRICS]
     lines = []

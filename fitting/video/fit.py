@@ -213,7 +213,7 @@ class _VideoFit:
         )
         return state, losses
 
-    def _report(self, stage: str) -> Callable[[int, int, float], None]:
+    def _report(self, stage: str) -> Callable[[int, int, float], object]:
         return lambda done, total, loss: self._progress(stage, done, total, loss)
 
     def _description(self, frames: KeptFrames, rows: Sequence[int], key: str) -> dict[str, Any]:

@@ -120,7 +120,7 @@ class Case:
         place = self.demo / "fit" / self.photo_set.name
         return place if self.is_first else place / "subjects" / self.person
 
-    def fit(self, report: Callable[[int], None]) -> dict[str, Avatar]:
+    def fit(self, report: Callable[[int], object]) -> dict[str, Avatar]:
         """The avatars by stage, fitted unless they are there; ``report`` is called with the steps done."""
         run = load_run(self.demo / "prior", self.demo / "shards")
         frame = photographed_frame(subject_frames(run.shards, self.person))
