@@ -7,7 +7,7 @@ import multiprocessing
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from datasets.lightstage.workers import Render, render_in_processes
 
@@ -15,6 +15,7 @@ Progress = Callable[[int, int], object]
 POLL_SECONDS = 0.5
 
 
+@runtime_checkable
 class FitJob(Protocol):
     """Something to fit; picklable."""
 

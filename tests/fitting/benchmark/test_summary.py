@@ -14,6 +14,8 @@ from fitting.benchmark.summary import set_summary
 from fitting.stages import STAGES
 from tests.fitting.benchmark.made_up_people import head
 
+HEADS = [head("procedural"), head("ict")]
+
 
 def result(name: str, shift: float, photos: int) -> dict[str, Any]:
     """Each category has a value of its own, the photos any number of rows."""
@@ -71,7 +73,7 @@ def test_soundness_needs_pose_landmarks_and_outline() -> None:
 
 @given(few=st.integers(1, 2 * MOST_PEOPLE), more=st.integers(1, 2 * MOST_PEOPLE), kinds=st.integers(1, 2))
 def test_more_people_begin_with_the_same(few: int, more: int, kinds: int) -> None:
-    heads = [head(name) for name in ("procedural", "ict")[:kinds]]
+    heads = HEADS[:kinds]
     few, more = sorted(min(number, MOST_PEOPLE * kinds) for number in (few, more))
     names = [someone.name for someone in chosen_people(heads, more)]
     assert [someone.name for someone in chosen_people(heads, few)] == names[:few]
