@@ -193,11 +193,10 @@ def evaluate_fit(
     Raises:
         VrmmError: the capture was not made by the light stage, or a frame without known pose or expression.
     """
-    info = subject.run.shards.info
-    moment, answerer = Moment.of_frame(subject.frame), Answerer(subject.run)
-    shots = plan_fit_shots(subject, make_stage(info), config, answerer)
-    store = TruthStore(truth_folder, info, make_stage, samples=config.samples, processes=processes)
-    truths = store.get([shot.truth for shot in shots], progress)
+    shots, truths = render_fit_truth(
+        subject, truth_folder, config, progress, processes=processes, make_stage=make_stage
+    )
+    info, moment, answerer = subject.run.shards.info, Moment.of_frame(subject.frame), Answerer(subject.run)
     mean_images = MeanImages(subject.run, answerer)
     cameras = [info.camera(name) for name in subject.cameras]
     places = {name: Placed.of(avatar, cameras, moment.pose) for name, avatar in subject.stages.items()}
@@ -205,6 +204,22 @@ def evaluate_fit(
         compare(shot, truth, places, mean_images.get(shot.camera)) for shot, truth in zip(shots, truths, strict=True)
     ]
     return _summary(subject, comparisons, places), comparisons
+
+
+def render_fit_truth(
+    subject: FittedSubject,
+    truth_folder: Path,
+    config: FitTruthConfig,
+    progress: Progress | None = None,
+    *,
+    processes: int = 2,
+    make_stage: StageMaker = light_stage,
+) -> tuple[list[FitShot], list[RenderedImage]]:
+    """What ``evaluate_fit``, of the same arguments, compares with; rendered unless ``truth_folder`` has it."""
+    info = subject.run.shards.info
+    shots = plan_fit_shots(subject, make_stage(info), config, Answerer(subject.run))
+    store = TruthStore(truth_folder, info, make_stage, samples=config.samples, processes=processes)
+    return shots, store.get([shot.truth for shot in shots], progress)
 
 
 def write_fit_report(path: Path, result: dict[str, Any]) -> None:

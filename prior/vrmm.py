@@ -306,18 +306,18 @@ class VRMM(nn.Module):
         )
 
     def decode_shading(
-        self, geometry: Geometry, view_direction: Float[Tensor, "B V 3"], light: Float[Tensor, "B N C"]
+        self, features: list[Tensor], view_direction: Float[Tensor, "B V 3"], light: Float[Tensor, "B N C"]
     ) -> Float[Tensor, "B R R V C D"]:
         """What ``decode_color`` multiplies the voxels' gain with, under light of any number C of channels.
 
         It has the sign of the voxels' radiance, and costs neither assembly nor raymarching. D are the voxels under
-        one texel.
+        one texel; ``features`` are those of ``Geometry``.
         """
         appearance = self.appearance_decoder
         lobes, look = self.lobes.gather(light), self.lobes.look(view_direction)
         with self._networks():
-            response = appearance.light(light, lobes, geometry.features).permute(0, 3, 4, 1, 2)[:, :, :, None]
-            gate = appearance.gate(geometry.features[-1], view_direction, look)[:, :, :, :, None]
+            response = appearance.light(light, lobes, features).permute(0, 3, 4, 1, 2)[:, :, :, None]
+            gate = appearance.gate(features[-1], view_direction, look)[:, :, :, :, None]
         return (response.float() * gate.float()) @ appearance.shading.weight.squeeze(0).T
 
     def decode_response(
@@ -330,7 +330,7 @@ class VRMM(nn.Module):
         """
         appearance, config = self.appearance_decoder, self.config
         single = torch.eye(config.light_directions, device=view_direction.device)
-        shading = self.decode_shading(geometry, view_direction, single.expand(len(view_direction), -1, -1))
+        shading = self.decode_shading(geometry.features, view_direction, single.expand(len(view_direction), -1, -1))
         with self._networks():
             features = geometry.features[-1].permute(0, 2, 3, 1)
             gain = torch.einsum("byxf,cnf->byxcn", features, appearance.gain.weight)

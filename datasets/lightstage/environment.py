@@ -118,12 +118,13 @@ def load_environment(path: Path | str) -> EnvironmentMap:
     path = Path(path)
     if not path.is_file():
         raise VrmmError(f"environment map {path} does not exist")
+    from datasets.lightstage.bitmaps import read_bitmap
     from datasets.lightstage.mitsuba_scene import mitsuba
 
     mi = mitsuba()
     try:
-        bitmap = mi.Bitmap(str(path)).convert(mi.Bitmap.PixelFormat.RGB, mi.Struct.Type.Float32, srgb_gamma=False)
-    except RuntimeError as error:
+        bitmap = read_bitmap(path).convert(mi.Bitmap.PixelFormat.RGB, mi.Struct.Type.Float32, srgb_gamma=False)
+    except (OSError, RuntimeError) as error:
         raise VrmmError(f"{path} is not an image that can be read; give a lat-long .hdr, .exr or .jpg file") from error
     try:
         return EnvironmentMap(radiance=np.array(bitmap, np.float32))

@@ -10,13 +10,13 @@ import torch
 
 from datasets.capture import Frame
 from datasets.errors import VrmmError
-from datasets.files import atomic_write_json
+from datasets.files import atomic_write_json, read_json
 from fitting.avatar import Avatar
 from fitting.fit import Prior
 from fitting.inputs import CAMERAS, prepare_inputs, subject_frames
 from fitting.pool import do_fits
 from fitting.stages import STAGES, fit_photo_stages
-from fitting.truth import Category, FitComparison, FittedSubject, FitTruthConfig, evaluate_fit
+from fitting.truth import Category, FitComparison, FittedSubject, FitTruthConfig, evaluate_fit, render_fit_truth
 from prior.evaluation.run import TrainedRun, load_run
 from prior.metrics import mean_of
 from prior.pictures import Strip, draw_sheet, error_picture, to_picture, write_picture
@@ -24,6 +24,7 @@ from tools.demo.settings import DemoSettings
 
 Progress = Callable[[int, int], object]
 
+NUMBERS = "measured.json"
 PROCESSES = 2
 """Fits at a time, with the threads of the recipe each."""
 
@@ -77,11 +78,22 @@ def fit_everyone(settings: DemoSettings, folder: Path, progress: Progress) -> No
         for photo_set in PHOTO_SETS
         for person in people
     ]
-    do_fits(cases, PROCESSES, progress)
+    do_fits(cases, PROCESSES, _part(progress, 0.0, 0.5))
+    for number, case in enumerate(cases):
+        case.render_truth(
+            run, _part(progress, 0.5 + 0.25 * number / len(cases), 0.5 + 0.25 * (number + 1) / len(cases))
+        )
+    do_fits([Measurement(case) for case in cases], PROCESSES, _part(progress, 0.75, 1.0))
     for photo_set in PHOTO_SETS:
-        results = {case.person: case.measure(run) for case in cases if case.photo_set is photo_set}
+        measured = [Measurement(case) for case in cases if case.photo_set is photo_set]
+        results = {measurement.subject: measurement.result() for measurement in measured}
         mean = mean_of([{name: result[name] for name in STAGES} for result in results.values()])
         atomic_write_json(folder / "fit" / photo_set.name / "fit.json", {**mean, "subjects": results})
+
+
+def _part(progress: Progress, begin: float, end: float) -> Progress:
+    """Progress of a part of the work, in per mille of all of it."""
+    return lambda done, total: progress(round(1000 * (begin + (end - begin) * done / max(total, 1))), 1000)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -134,18 +146,59 @@ class Case:
             report=report,
         )
 
+    def render_truth(self, run: TrainedRun, progress: Progress) -> None:
+        """Render what ``measure`` compares with."""
+        render_fit_truth(self._subject(run, {}), run.folder / "truth", self._truth, progress)
+
     def measure(self, run: TrainedRun) -> dict[str, Any]:
         """Compare the fitted avatars with truth and write ``comparison.png``; returns the numbers."""
-        frame = photographed_frame(subject_frames(run.shards, self.person))
         avatars = self.fit(lambda steps: None)
-        torch.set_num_threads(PROCESSES * self.settings.fitting.threads)
-        subject = FittedSubject(run=run, frame=frame, cameras=self.photo_set.cameras(run), stages=avatars)
-        truth = QUICK_TRUTH if self.settings.quick else DEMO_TRUTH
-        result, comparisons = evaluate_fit(subject, run.folder / "truth", truth)
+        torch.set_num_threads(self.settings.fitting.threads)
+        result, comparisons = evaluate_fit(self._subject(run, avatars), run.folder / "truth", self._truth)
         write_picture(self.folder / "comparison.png", comparison_sheet(self.person, comparisons))
         finetuned = avatars["finetuned"].report
         kept = {name: finetuned[name] for name in ("seconds", "sound", "reasons", "diagnostics") if name in finetuned}
         return {**result, **kept, "known_cameras": self.photo_set.known_cameras}
+
+    @property
+    def _truth(self) -> FitTruthConfig:
+        return QUICK_TRUTH if self.settings.quick else DEMO_TRUTH
+
+    def _subject(self, run: TrainedRun, avatars: dict[str, Avatar]) -> FittedSubject:
+        frame = photographed_frame(subject_frames(run.shards, self.person))
+        return FittedSubject(run=run, frame=frame, cameras=self.photo_set.cameras(run), stages=avatars)
+
+
+@dataclasses.dataclass(frozen=True)
+class Measurement:
+    """The comparison of one case with truth, a job of its own; its numbers wait in a file."""
+
+    case: Case
+
+    @property
+    def subject(self) -> str:
+        """The person."""
+        return self.case.person
+
+    @property
+    def key(self) -> str:
+        """Names the case."""
+        return self.case.key
+
+    @property
+    def steps(self) -> int:
+        """One."""
+        return 1
+
+    def fit(self, report: Callable[[int], object]) -> None:
+        """Compare; truth and avatars are there already."""
+        run = load_run(self.case.demo / "prior", self.case.demo / "shards")
+        atomic_write_json(self.case.folder / NUMBERS, self.case.measure(run))
+        report(1)
+
+    def result(self) -> dict[str, Any]:
+        """What ``Case.measure`` gave."""
+        return read_json(self.case.folder / NUMBERS, "the numbers of a fit")
 
 
 DEMO_TRUTH = FitTruthConfig(lights=1, lamps=1, environments=2, expressions=6)

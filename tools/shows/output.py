@@ -172,10 +172,9 @@ class Exrs(Folder):
     """``frame_000000.exr``, …: linear radiance, premultiplied, and alpha, 32-bit floats. Final."""
 
     def add(self, index: int, picture: Picture) -> None:
-        from datasets.lightstage.mitsuba_scene import mitsuba
+        from datasets.lightstage.bitmaps import write_bitmap
 
-        pixels = np.ascontiguousarray(picture.linear.permute(1, 2, 0).numpy(), np.float32)
-        mitsuba().Bitmap(pixels).write(str(self.made / f"frame_{index:06d}.exr"))
+        write_bitmap(self.made / f"frame_{index:06d}.exr", picture.linear.permute(1, 2, 0).numpy())
 
 
 class Outputs:
@@ -200,9 +199,9 @@ class Outputs:
     def check(self, height: int, width: int) -> None:
         """Raises VrmmError, before anything is rendered, where an output cannot be written."""
         for sink in self._sinks:
-            sink.check(height, width)
             if isinstance(sink, Folder) == sink.path.is_file() and sink.path.exists():
                 raise VrmmError(f"{sink.path} is in the way: a {'file' if sink.path.is_file() else 'folder'}")
+            sink.check(height, width)
 
     def __enter__(self) -> "Outputs":
         self._temporary: list[Path] = []

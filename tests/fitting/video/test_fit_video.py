@@ -171,9 +171,7 @@ def test_interrupted_is_uninterrupted(folder: Path, run_folder: Path, tmp_path: 
 def test_another_fine_tuning_needs_no_tracking(folder: Path, run_folder: Path, tmp_path: Path) -> None:
     """What comes before the fine-tuning is kept for it, and it has its own time."""
     cameras, tracked = folder.parent / "cameras.json", tmp_path / "tracked"
-    first = fit_video(
-        folder, run_folder, settings(**SMALL), tmp_path / "first", cameras=cameras, tracked_in=tracked
-    )
+    first = fit_video(folder, run_folder, settings(**SMALL), tmp_path / "first", cameras=cameras, tracked_in=tracked)
     other, stages = without_locality(settings(**SMALL)), []
     second = fit_video(
         folder,

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datasets.errors import VrmmError
+from datasets.lightstage.bitmaps import write_bitmap
 from datasets.lightstage.environment import EnvironmentMap, load_environment, make_environment
 from datasets.lightstage.mitsuba_scene import mitsuba
 from prior.vrmm import VRMM
@@ -103,11 +104,12 @@ def test_unknown_lights_and_photos_of_nobody(model: VRMM) -> None:
 
 
 def write_map(path: Path, radiance: np.ndarray) -> Path:
-    bitmap = mitsuba().Bitmap(np.ascontiguousarray(radiance, np.float32))
-    if path.suffix == ".jpg":
-        mi = mitsuba()
-        bitmap = bitmap.convert(mi.Bitmap.PixelFormat.RGB, mi.Struct.Type.UInt8, srgb_gamma=True)
-    bitmap.write(str(path))
+    if path.suffix != ".jpg":
+        write_bitmap(path, radiance)
+        return path
+    mi = mitsuba()
+    bitmap = mi.Bitmap(np.ascontiguousarray(radiance, np.float32))
+    bitmap.convert(mi.Bitmap.PixelFormat.RGB, mi.Struct.Type.UInt8, srgb_gamma=True).write(str(path))
     return path
 
 

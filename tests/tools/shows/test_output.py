@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from datasets.errors import VrmmError
-from datasets.lightstage.mitsuba_scene import mitsuba
+from datasets.lightstage.bitmaps import read_bitmap
 from tools.shows.output import Format, Outputs, Picture
 
 SIZE = 32
@@ -59,7 +59,7 @@ def test_a_gif_keeps_time_and_repeats(tmp_path: Path) -> None:
 
 def test_exr_is_linear_and_has_alpha(tmp_path: Path) -> None:
     write([], frames=2, exr=tmp_path / "linear")
-    pixels = np.array(mitsuba().Bitmap(str(tmp_path / "linear" / "frame_000001.exr")))
+    pixels = np.array(read_bitmap(tmp_path / "linear" / "frame_000001.exr"))
     assert pixels.dtype == np.float32
     assert pixels.shape == (SIZE, SIZE, 4)
     assert pixels[0, 1, 0] == 7.25, "neither clipped nor encoded, the first row on top"
