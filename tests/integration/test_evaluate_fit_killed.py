@@ -12,7 +12,8 @@ from fitting.stages import STAGES
 from tests.fitting.benchmark.made_up_people import make_prior
 
 ROOT = Path(__file__).parents[2]
-KILLS = 4
+FIRST_KILLS = (12, 30)
+"""While pictures are rendered, and in the middle of the video, which is fitted first."""
 CHILD = """
 import sys
 from pathlib import Path
@@ -39,9 +40,8 @@ def test_kill_at_any_moment_then_go_on(tmp_path: Path) -> None:
     prior = str(make_prior(tmp_path / "prior"))
     assert _run([prior, str(tmp_path / "whole"), "0"])
     rng = random.Random(5)
-    for _ in range(KILLS):
-        # A few dozen pictures are rendered, then a hundred steps are made.
-        assert not _run([prior, str(tmp_path / "killed"), str(rng.randint(20, 60))])
+    for stop in (*FIRST_KILLS, rng.randint(6, 12), rng.randint(6, 12)):
+        assert not _run([prior, str(tmp_path / "killed"), str(stop)])
         assert not (tmp_path / "killed" / "benchmark.json").exists()
     assert _run([prior, str(tmp_path / "killed"), "0"])
     assert _numbers(tmp_path / "killed") == _numbers(tmp_path / "whole")
