@@ -63,11 +63,20 @@ def judge(
     reasons = _unlike(metrics, MIN_IOU, MIN_PSNR, "")
     if not reasons and inverted is not None:
         reasons = _unlike(inverted, MIN_INVERTED_IOU, MIN_INVERTED_PSNR, " by the inversion")
-    if landmarks is not None and landmarks > MAX_LANDMARKS:
-        reasons.append(
-            f"the head is not where the landmarks are ({100 * landmarks:.0f} % of the face > {100 * MAX_LANDMARKS:.0f})"
-        )
-    return reasons
+    return reasons + _misplaced(landmarks)
+
+
+def judge_inversion(inverted: dict[str, float], landmarks: float | None = None) -> list[str]:
+    """As ``judge`` where nothing has been fine-tuned."""
+    return _unlike(inverted, MIN_INVERTED_IOU, MIN_INVERTED_PSNR, " by the inversion") + _misplaced(landmarks)
+
+
+def _misplaced(landmarks: float | None) -> list[str]:
+    if landmarks is None or landmarks <= MAX_LANDMARKS:
+        return []
+    return [
+        f"the head is not where the landmarks are ({100 * landmarks:.0f} % of the face > {100 * MAX_LANDMARKS:.0f})"
+    ]
 
 
 def _unlike(metrics: dict[str, float], least_iou: float, least_psnr: float, how: str) -> list[str]:

@@ -61,10 +61,7 @@ def prepare_inputs(
         radiance = decode_radiance(shards.read(sample, member), member, shards.info.encoding_of(camera), frame.key)
         mask = decode_mask(shards.read(sample, mask_member), frame.key)
         path = out / f"{frame.subject}_{name}.png"
-        atomic_write_bytes(path, encode_radiance(over_black(radiance, mask), PHOTO))
-        atomic_write_bytes(path.with_name(f"{path.stem}.mask.png"), encode_mask(mask))
-        random = np.random.default_rng([seed, zlib.crc32(f"{frame.key}/{name}".encode())])
-        write_landmarks(path, points[index] + noise * random.standard_normal(points[index].shape))
+        write_photo(path, radiance, mask, detected(points[index], noise, seed, f"{frame.key}/{name}"))
         known[path.name] = PhotoCamera(
             intrinsics=camera.intrinsics,
             width=camera.width,
@@ -74,6 +71,31 @@ def prepare_inputs(
         paths.append(path)
     write_camera_file(out / CAMERAS, known)
     return paths
+
+
+def write_photo(
+    path: Path,
+    radiance: Float[np.ndarray, "H W 3"],
+    mask: Float[np.ndarray, "H W"],
+    landmarks: Float[np.ndarray, "68 2"],
+) -> None:
+    """A photo of 8-bit sRGB before black, with its mask and landmarks beside it.
+
+    Args:
+        path: of the PNG.
+        radiance: linear RGB, premultiplied by ``mask``.
+        mask: coverage of the head.
+        landmarks: pixels.
+    """
+    atomic_write_bytes(path, encode_radiance(over_black(radiance, mask), PHOTO))
+    atomic_write_bytes(path.with_name(f"{path.stem}.mask.png"), encode_mask(mask))
+    write_landmarks(path, landmarks)
+
+
+def detected(points: Float[np.ndarray, "68 2"], noise: float, seed: int, name: str) -> Float[np.ndarray, "68 2"]:
+    """Landmarks as a detector gives them: true ones with an error that is a function of ``seed`` and ``name``."""
+    random = np.random.default_rng([seed, zlib.crc32(name.encode())])
+    return points + noise * random.standard_normal(points.shape)
 
 
 def over_black(radiance: Float[np.ndarray, "H W 3"], mask: Float[np.ndarray, "H W"]) -> Float[np.ndarray, "H W 3"]:

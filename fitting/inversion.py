@@ -20,7 +20,7 @@ from fitting.views import Views
 from prior.render import RenderConfig
 from prior.vrmm import VRMM
 
-Progress = Callable[[str, int, int, float], None]
+Progress = Callable[[str, int, int, float], object]
 """Called as ``progress(stage, done, total, loss)``."""
 
 

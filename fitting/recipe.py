@@ -250,3 +250,9 @@ def _require_not_negative(section: object) -> None:
         value = getattr(section, field.name)
         if isinstance(value, float) and value < 0:
             raise VrmmError(f"{field.name}={value} is negative; it must be 0 or more")
+
+
+def without_locality(recipe: FitRecipe) -> FitRecipe:
+    """The same recipe with lambda_LR = 0."""
+    locality = dataclasses.replace(recipe.finetune.locality, weight=0.0)
+    return dataclasses.replace(recipe, finetune=dataclasses.replace(recipe.finetune, locality=locality))

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from fitting.recipe import FitRecipe
 
 DEFAULT_RECIPE = Path("configs/fitting/default.yaml")
-VIDEO_SHARES = {"reading": 10, "first frame": 10, "tracking": 40, "joint fit": 20, "fine-tuning": 20}
-"""Of a video's time, in per cent, for the bar."""
 
 
 def fit(
@@ -131,6 +129,7 @@ def _progress(
 ) -> "Progress":
     """Stages as one bar: steps of a fit of photos, parts of a thousand of a video."""
     from fitting.captured import is_capture
+    from fitting.video.fit import video_share
     from fitting.video.source import is_video
 
     first = recipe.inversion.steps if prior.initializer is None else recipe.inversion.informed_steps
@@ -140,9 +139,7 @@ def _progress(
         report(min(before + done, first + recipe.finetune.steps), first + recipe.finetune.steps)
 
     def video(stage: str, done: int, total: int, loss: float) -> None:
-        stages = list(VIDEO_SHARES)
-        before = sum(VIDEO_SHARES[name] for name in stages[: stages.index(stage)])
-        report(round(10 * (before + VIDEO_SHARES[stage] * done / max(total, 1))), 1000)
+        report(round(1000 * video_share(stage, done, total)), 1000)
 
     return video if any(is_video(path) and not is_capture(path) for path in paths) else photos
 

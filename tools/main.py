@@ -45,6 +45,11 @@ COMMANDS = (
         help="Train a prior's network for landmarks and start values.",
     ),
     Command(name="fit", target="tools.fit:fit", help="Turn one or more images of a person into an avatar."),
+    Command(
+        name="evaluate-fit",
+        target="tools.evaluate_fit:evaluate_fit",
+        help="Fit people never trained on, and compare their avatars with truth.",
+    ),
     Command(name="interpolate", target="tools.interpolate:interpolate", help="Turn people into one another."),
     Command(name="relight", target="tools.relight:relight", help="Show people in light that moves."),
     Command(name="animate", target="tools.animate:animate", help="Let people make the expressions of others."),

@@ -38,7 +38,9 @@ from prior.preview import spread
 from prior.runfolder import RunLock, library_versions
 from prior.vrmm import VRMM
 
-STAGES = ("reading", "first frame", "tracking", "joint fit", "fine-tuning")
+STAGE_SHARES = {"reading": 0.1, "first frame": 0.1, "tracking": 0.4, "joint fit": 0.2, "fine-tuning": 0.2}
+"""The stages that ``progress`` hears of, and their shares of the time, roughly."""
+STAGES = tuple(STAGE_SHARES)
 KEY, SECONDS = "video.json", "seconds.json"
 MEASURED = 48
 """Frames, spread over the video, that the numbers of fit.json are of."""
@@ -55,6 +57,7 @@ def fit_video(
     cameras: Path | None = None,
     landmarks: LandmarkSource | None = None,
     face: int | None = None,
+    tracked_in: Path | None = None,
     progress: Progress | None = None,
 ) -> Avatar:
     """A video of one person to an avatar bundle in ``out``, whose ``animation`` is the person's motion.
@@ -73,6 +76,8 @@ def fit_video(
         landmarks: where landmarks come from; files beside the video or the pictures by default, and
             what the prior's initializer finds where there is none.
         face: number, from the left, of the face to fit where the first frame shows several.
+        tracked_in: folder in which everything before the fine-tuning is kept, for fits of the same video with other
+            fine-tunings (of another video it is emptied); None keeps it only until the avatar is whole.
         progress: called as ``progress(stage, done, total, loss)`` with the stages of ``STAGES``.
 
     Raises:
@@ -96,14 +101,21 @@ def fit_video(
     if done is not None:
         return done
     torch.set_num_threads(recipe.threads)
-    work = working_folder(out)
+    work = tracked_in or working_folder(out)
     with RunLock(work):
         _keep_only(work, _digest([*given, _parts(recipe, tracking=True)]))
         fitting = _VideoFit(source, prior, recipe, work, progress or (lambda stage, done, total, loss: None))
         avatar = fitting.run(landmarks, face, camera, key)
         avatar.save(out)
-        shutil.rmtree(work, ignore_errors=True)
+        if tracked_in is None:
+            shutil.rmtree(work, ignore_errors=True)
     return avatar
+
+
+def video_share(stage: str, done: int, total: int) -> float:
+    """How much of a video's fit is done, in [0, 1], from what ``progress`` hears."""
+    before = sum(STAGE_SHARES[name] for name in STAGES[: STAGES.index(stage)])
+    return before + STAGE_SHARES[stage] * done / max(total, 1)
 
 
 class _VideoFit:
@@ -127,13 +139,15 @@ class _VideoFit:
         )
         rows = sorted({0, *spread(len(frames), MAX_PHOTOS - 1)})
         views = frames.views(rows)
+        report = self._summary(frames, inverted, tuned, [*first.losses, *losses])
+        clock.forget("finetuning")  # where this folder serves another fine-tuning, that has its own time
         return Avatar(
             model=tuned.model,
             rendering=prior.rendering,
             solution=tuned.state.solution(tuned.model, views, rows),
             inversion=inverted.solution(prior.model, views, rows),
             description=self._description(frames, rows, key),
-            report=self._summary(frames, inverted, tuned, [*first.losses, *losses]),
+            report=report,
             animation=tuned.state.curve(self._source.fps),
         )
 
@@ -199,7 +213,7 @@ class _VideoFit:
         )
         return state, losses
 
-    def _report(self, stage: str) -> Callable[[int, int, float], None]:
+    def _report(self, stage: str) -> Callable[[int, int, float], object]:
         return lambda done, total, loss: self._progress(stage, done, total, loss)
 
     def _description(self, frames: KeptFrames, rows: Sequence[int], key: str) -> dict[str, Any]:
@@ -266,6 +280,11 @@ class _Clock:
         finally:
             self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - began
             atomic_write_json(self._path, self.seconds)
+
+    def forget(self, stage: str) -> None:
+        """Begin again with a stage."""
+        self.seconds.pop(stage, None)
+        atomic_write_json(self._path, self.seconds)
 
 
 def _known_lens(cameras: Path, path: Path) -> PhotoCamera:

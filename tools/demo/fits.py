@@ -11,21 +11,19 @@ import torch
 from datasets.capture import Frame
 from datasets.errors import VrmmError
 from datasets.files import atomic_write_json, read_json
-from fitting.avatar import Avatar, inverted_avatar
-from fitting.fit import Prior, fit
+from fitting.avatar import Avatar
+from fitting.fit import Prior
 from fitting.inputs import CAMERAS, prepare_inputs, subject_frames
-from fitting.recipe import FinetuneConfig, FitRecipe
+from fitting.pool import do_fits
+from fitting.stages import STAGES, fit_photo_stages
 from fitting.truth import Category, FitComparison, FittedSubject, FitTruthConfig, evaluate_fit, render_fit_truth
 from prior.evaluation.run import TrainedRun, load_run
 from prior.metrics import mean_of
 from prior.pictures import Strip, draw_sheet, error_picture, to_picture, write_picture
-from tools.demo.fit_pool import fit_in_processes
 from tools.demo.settings import DemoSettings
 
 Progress = Callable[[int, int], object]
 
-STAGES = {"inversion_only": "inversion", "finetuned": "fine-tuned", "finetuned_without_lr": "without locality"}
-"""Keys of fit.json, in the words of sheets."""
 NUMBERS = "measured.json"
 PROCESSES = 2
 """Fits at a time, with the threads of the recipe each."""
@@ -80,13 +78,12 @@ def fit_everyone(settings: DemoSettings, folder: Path, progress: Progress) -> No
         for photo_set in PHOTO_SETS
         for person in people
     ]
-    steps = settings.fitting.inversion.steps + 2 * settings.fitting.finetune.steps
-    fit_in_processes(cases, PROCESSES, steps, _part(progress, 0.0, 0.5))
+    do_fits(cases, PROCESSES, _part(progress, 0.0, 0.5))
     for number, case in enumerate(cases):
         case.render_truth(
             run, _part(progress, 0.5 + 0.25 * number / len(cases), 0.5 + 0.25 * (number + 1) / len(cases))
         )
-    fit_in_processes([Measurement(case) for case in cases], PROCESSES, 1, _part(progress, 0.75, 1.0))
+    do_fits([Measurement(case) for case in cases], PROCESSES, _part(progress, 0.75, 1.0))
     for photo_set in PHOTO_SETS:
         measured = [Measurement(case) for case in cases if case.photo_set is photo_set]
         results = {measurement.subject: measurement.result() for measurement in measured}
@@ -125,17 +122,29 @@ class Case:
         return f"{self.photo_set.name}/{self.person}"
 
     @property
+    def steps(self) -> int:
+        """Of one inversion and two fine-tunings."""
+        return self.settings.fitting.inversion.steps + 2 * self.settings.fitting.finetune.steps
+
+    @property
     def folder(self) -> Path:
         """Holds its photos and avatars."""
         place = self.demo / "fit" / self.photo_set.name
         return place if self.is_first else place / "subjects" / self.person
 
-    def fit(self, report: Callable[[int], None]) -> dict[str, Avatar]:
+    def fit(self, report: Callable[[int], object]) -> dict[str, Avatar]:
         """The avatars by stage, fitted unless they are there; ``report`` is called with the steps done."""
         run = load_run(self.demo / "prior", self.demo / "shards")
         frame = photographed_frame(subject_frames(run.shards, self.person))
         photos = prepare_inputs(run.shards, frame, self.photo_set.cameras(run), self.folder / "photos")
-        return self._fit(photos, Prior.load(self.demo / "prior"), report)
+        return fit_photo_stages(
+            photos,
+            Prior.load(self.demo / "prior"),
+            self.settings.fitting,
+            self.folder,
+            cameras=self.folder / "photos" / CAMERAS if self.photo_set.known_cameras else None,
+            report=report,
+        )
 
     def render_truth(self, run: TrainedRun, progress: Progress) -> None:
         """Render what ``measure`` compares with."""
@@ -159,30 +168,6 @@ class Case:
         frame = photographed_frame(subject_frames(run.shards, self.person))
         return FittedSubject(run=run, frame=frame, cameras=self.photo_set.cameras(run), stages=avatars)
 
-    def _fit(self, photos: Sequence[Path], prior: Prior, steps_done: Callable[[int], None]) -> dict[str, Avatar]:
-        recipe = self.settings.fitting
-        before = {"inversion": 0, "fine-tuning": recipe.inversion.steps}
-        out = self.folder / "avatar"
-
-        def run(recipe: FitRecipe, out: Path, offset: int, inversion_from: Path | None) -> Avatar:
-            return fit(
-                photos,
-                prior,
-                recipe,
-                out,
-                cameras=self.folder / "photos" / CAMERAS if self.photo_set.known_cameras else None,
-                inversion_from=inversion_from,
-                progress=lambda stage, done, steps, loss: steps_done(offset + before[stage] + done),
-            )
-
-        avatar = run(recipe, out, 0, None)
-        without = run(without_locality(recipe), self.folder / "avatar_without_lr", recipe.finetune.steps, out)
-        return {
-            "inversion_only": inverted_avatar(avatar, prior.folder),
-            "finetuned": avatar,
-            "finetuned_without_lr": without,
-        }
-
 
 @dataclasses.dataclass(frozen=True)
 class Measurement:
@@ -201,36 +186,29 @@ class Measurement:
         return self.case.key
 
     @property
-    def folder(self) -> Path:
-        """Where the numbers are."""
-        return self.case.folder
+    def steps(self) -> int:
+        """One."""
+        return 1
 
-    def fit(self, report: Callable[[int], None]) -> None:
+    def fit(self, report: Callable[[int], object]) -> None:
         """Compare; truth and avatars are there already."""
         run = load_run(self.case.demo / "prior", self.case.demo / "shards")
-        atomic_write_json(self.folder / NUMBERS, self.case.measure(run))
+        atomic_write_json(self.case.folder / NUMBERS, self.case.measure(run))
         report(1)
 
     def result(self) -> dict[str, Any]:
         """What ``Case.measure`` gave."""
-        return read_json(self.folder / NUMBERS, "the numbers of a fit")
+        return read_json(self.case.folder / NUMBERS, "the numbers of a fit")
 
 
-DEMO_TRUTH = FitTruthConfig(lights=1, environments=2, expressions=6)
-QUICK_TRUTH = FitTruthConfig(lights=1, environments=1, expressions=2)
+DEMO_TRUTH = FitTruthConfig(lights=1, lamps=1, environments=2, expressions=6)
+QUICK_TRUTH = FitTruthConfig(lights=1, lamps=1, environments=1, expressions=2)
 
 
 def photographed_frame(frames: Sequence[Frame]) -> Frame:
     """The moment the photos show: evenly lit, and after the first frame, so that the face is not at rest."""
     lit = [frame for frame in frames[1:] if frame.full_on]
     return lit[0] if lit else frames[-1]
-
-
-def without_locality(recipe: FitRecipe) -> FitRecipe:
-    """The same recipe with lambda_LR = 0."""
-    finetune: FinetuneConfig = recipe.finetune
-    locality = dataclasses.replace(finetune.locality, weight=0.0)
-    return dataclasses.replace(recipe, finetune=dataclasses.replace(finetune, locality=locality))
 
 
 def comparison_sheet(person: str, comparisons: Sequence[FitComparison]) -> np.ndarray:

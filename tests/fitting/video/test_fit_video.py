@@ -12,9 +12,9 @@ from datasets.capture import Camera, Pose
 from datasets.errors import VrmmError
 from fitting.avatar import Avatar
 from fitting.landmarks import write_landmarks
-from fitting.recipe import FitRecipe, LightFrame
+from fitting.recipe import FitRecipe, LightFrame, without_locality
 from fitting.resume import working_folder
-from fitting.video.fit import STAGES, fit_video
+from fitting.video.fit import STAGES, fit_video, video_share
 from prior.metrics import rotation_angle
 from prior.vrmm import VRMM
 from tests.fitting.conftest import recipe
@@ -168,6 +168,40 @@ def test_interrupted_is_uninterrupted(folder: Path, run_folder: Path, tmp_path: 
             for key in other:
                 if key != "facts":
                     np.testing.assert_array_equal(one[key], other[key], err_msg=f"{name} {key}")
+
+
+def test_another_fine_tuning_needs_no_tracking(folder: Path, run_folder: Path, tmp_path: Path) -> None:
+    """What comes before the fine-tuning is kept for it, and it has its own time."""
+    cameras, tracked = folder.parent / "cameras.json", tmp_path / "tracked"
+    first = fit_video(folder, run_folder, settings(**SMALL), tmp_path / "first", cameras=cameras, tracked_in=tracked)
+    other, stages = without_locality(settings(**SMALL)), []
+    second = fit_video(
+        folder,
+        run_folder,
+        other,
+        tmp_path / "second",
+        cameras=cameras,
+        tracked_in=tracked,
+        progress=lambda stage, done, total, loss: stages.append(stage),
+    )
+    # The last frames of the tracking are not a whole chunk, and are followed again.
+    assert not {"reading", "first frame", "joint fit"} & set(stages)
+    assert stages.count("tracking") < FRAMES - 1
+    fit_video(folder, run_folder, other, tmp_path / "alone", cameras=cameras)
+    alone = (tmp_path / "alone" / "weights.safetensors").read_bytes()
+    assert (tmp_path / "second" / "weights.safetensors").read_bytes() == alone
+    assert (tmp_path / "first" / "weights.safetensors").read_bytes() != alone
+    seconds = [avatar.report["seconds"]["finetuning"] for avatar in (first, second)]
+    assert seconds[1] != seconds[0]
+    assert second.report["seconds"]["tracking"] >= first.report["seconds"]["tracking"]
+    assert json.loads((tracked / "seconds.json").read_text()).keys() >= {"tracking"}
+    assert "finetuning" not in json.loads((tracked / "seconds.json").read_text())
+
+
+def test_a_share_of_the_fit_grows_to_all_of_it() -> None:
+    shares = [video_share(stage, done, 4) for stage in STAGES for done in range(5)]
+    assert shares == sorted(shares)
+    assert (shares[0], shares[-1]) == (0.0, pytest.approx(1.0))
 
 
 def test_other_frames_start_anew(folder: Path, run_folder: Path, tmp_path: Path) -> None:
