@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo demo-quick test pytest lint format types bench doctor clean
+.PHONY: help setup demo demo-quick test pytest lint format types bench docs doctor clean
 
 PYTHON ?= python3
 OUT ?= runs/demo
@@ -96,6 +96,9 @@ types: setup $(GPU_STAMP) ## Types (pyright, on the packages)
 bench: setup ## Measure raymarching; writes runs/bench/raymarch.json
 	@mkdir -p runs/bench
 	@$(RUN) -m tools.bench raymarch --json runs/bench/raymarch.json
+
+docs: setup ## Write docs/recipes.md anew from the code
+	@$(RUN) -m tools.recipe_docs
 
 doctor: setup ## Check this machine and say how to mend what is missing
 	@$(RUN) -m tools.main doctor

@@ -20,7 +20,8 @@ class FrameBatch:
         input_images, input_masks: linear radiance and coverage; a frame stored without masks has ones.
         input_world_to_camera, input_intrinsics: world frame, metres; pixels of these images.
         input_camera: number of each input view's camera in the capture.
-        target_images, target_masks, world_to_camera, intrinsics: the same of the views to render.
+        target_images, target_masks, world_to_camera, intrinsics: the same of the views to render, which may be of
+            another shape.
         camera: number of each target view's camera in the capture.
         lamp_directions: unit vectors from the world origin to the lamps, world frame; zero where there is no lamp.
         lamp_irradiance: linear RGB, see ``Light``; zero where there is no lamp.
@@ -28,8 +29,8 @@ class FrameBatch:
 
     keys: list[str]
     subject: Int[Tensor, "B"]
-    input_images: Float[Tensor, "B Vi 3 H W"]
-    input_masks: Float[Tensor, "B Vi 1 H W"]
+    input_images: Float[Tensor, "B Vi 3 Hi Wi"]
+    input_masks: Float[Tensor, "B Vi 1 Hi Wi"]
     input_world_to_camera: Float[Tensor, "B Vi 3 4"]
     input_intrinsics: Float[Tensor, "B Vi 3 3"]
     input_camera: Int[Tensor, "B Vi"]

@@ -24,6 +24,11 @@ class ArrayCache:
         """Held now."""
         return self._used
 
+    def holds(self, key: Hashable) -> bool:
+        """The arrays of ``key`` are held now."""
+        with self._lock:
+            return key in self._entries
+
     def get(self, key: Hashable, make: Callable[[], tuple[np.ndarray, ...]]) -> tuple[np.ndarray, ...]:
         """The arrays of ``key``, made by ``make`` if they are not held. They must not be changed."""
         with self._lock:

@@ -7,13 +7,14 @@ Units and frames, everywhere:
   template's bounding sphere. A head pose is head→world: ``x_world = rotation @ x_head + translation``.
 * Cameras have OpenCV axes (x right, y down, z forward): ``x_camera = world_to_camera @ [x_world, 1]``;
   ``intrinsics`` are pixels and the centre of the first pixel is at (0.5, 0.5). No lens distortion.
-* Images are ``[3, H, W]`` float32 linear RGB radiance, premultiplied by ``mask`` ``[1, H, W]`` in [0, 1]
-  when the background has been removed (it is black then).
+* Images are ``[3, H, W]`` float32 linear RGB radiance, multiplied by ``mask`` ``[1, H, W]`` in [0, 1] where
+  there is one, so that the background is black.
 * Rotations are matrices at every interface.
 * A lamp's ``irradiance`` is linear RGB power per area arriving at the world origin on a surface that faces it.
 """
 
 import dataclasses
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
@@ -23,7 +24,41 @@ from jaxtyping import Float
 
 from datasets.errors import VrmmError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # of capture.json; 2 has encodings of single cameras, pictures with background, and sources
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ImageEncoding:
+    """How stored pixel values become linear radiance.
+
+    ``radiance = matrix @ (gain * linearise((stored / (2^bits - 1) - black_level)) * white)`` with ``linearise``
+    the inverse of ``transfer`` (``"linear"`` or ``"srgb"``), everything per channel in RGB order. Where ``matted`` is
+    False, what is behind the head is still in the picture, and ``radiance`` is then multiplied by the mask.
+    """
+
+    transfer: str = "linear"
+    bits: int = 16
+    white: float = 1.0
+    black_level: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    gain: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    matrix: tuple[tuple[float, ...], ...] = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
+    matted: bool = True
+
+    def to_json(self) -> dict[str, Any]:
+        value = dataclasses.asdict(self)
+        return {name: entry for name, entry in value.items() if name != "matted" or not entry}
+
+    @staticmethod
+    def from_json(value: dict[str, Any]) -> "ImageEncoding":
+        return ImageEncoding(
+            transfer=value["transfer"],
+            bits=value["bits"],
+            white=value["white"],
+            black_level=tuple(value["black_level"]),
+            gain=tuple(value["gain"]),
+            matrix=tuple(tuple(row) for row in value["matrix"]),
+            matted=bool(value.get("matted", True)),
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,6 +71,7 @@ class Camera:
         intrinsics: [3, 3] float64, pixels, first pixel centre at (0.5, 0.5).
         width, height: pixels.
         split: ``"train"`` or ``"held_out"``.
+        encoding: how its stored images become radiance, where it is not as the capture's.
     """
 
     name: str
@@ -44,6 +80,7 @@ class Camera:
     width: int
     height: int
     split: str = "train"
+    encoding: ImageEncoding | None = None
 
     def __post_init__(self) -> None:
         for field in ("world_to_camera", "intrinsics"):
@@ -67,6 +104,7 @@ class Camera:
         return dataclasses.replace(self, intrinsics=scale @ self.intrinsics, width=width, height=height)
 
     def to_json(self) -> dict[str, Any]:
+        own = {} if self.encoding is None else {"encoding": self.encoding.to_json()}
         return {
             "name": self.name,
             "world_to_camera": self.world_to_camera.tolist(),
@@ -74,6 +112,7 @@ class Camera:
             "width": self.width,
             "height": self.height,
             "split": self.split,
+            **own,
         }
 
     @staticmethod
@@ -85,6 +124,7 @@ class Camera:
             width=int(value["width"]),
             height=int(value["height"]),
             split=value.get("split", "train"),
+            encoding=ImageEncoding.from_json(value["encoding"]) if "encoding" in value else None,
         )
 
 
@@ -95,10 +135,17 @@ class Light:
     Attributes:
         positions: [L, 3] metres, world frame. Far lamps (environment maps) are put at a large radius.
         irradiance: [L, 3] linear RGB at the world origin on a surface that faces the lamp, never negative.
+        known: False where nobody measured how the frame was lit. It has no lamps then, and is no dark frame.
     """
 
     positions: Float[np.ndarray, "L 3"]
     irradiance: Float[np.ndarray, "L 3"]
+    known: bool = True
+
+    @staticmethod
+    def unknown() -> "Light":
+        """Of pictures that were taken wherever the camera was: phone videos, photos, films."""
+        return Light(positions=np.zeros((0, 3)), irradiance=np.zeros((0, 3)), known=False)
 
     @property
     def directions(self) -> Float[np.ndarray, "L 3"]:
@@ -109,6 +156,7 @@ class Light:
         return Light(
             positions=np.concatenate([self.positions, other.positions]),
             irradiance=np.concatenate([self.irradiance, other.irradiance]),
+            known=self.known and other.known,
         )
 
     def scaled(self, factor: float) -> "Light":
@@ -125,22 +173,6 @@ class Pose:
     @staticmethod
     def identity() -> "Pose":
         return Pose(rotation=np.eye(3), translation=np.zeros(3))
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ImageEncoding:
-    """How stored pixel values become linear radiance.
-
-    ``radiance = matrix @ (gain * linearise((stored / (2^bits - 1) - black_level)) * white)`` with ``linearise``
-    the inverse of ``transfer`` (``"linear"`` or ``"srgb"``), everything per channel in RGB order.
-    """
-
-    transfer: str = "linear"
-    bits: int = 16
-    white: float = 1.0
-    black_level: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    gain: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    matrix: tuple[tuple[float, ...], ...] = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -187,6 +219,52 @@ def frame_key(subject: str, sequence: str, index: int) -> str:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Source:
+    """One of the captures in a merged set: what its shards call things, and what those are called in the set.
+
+    Attributes:
+        name: unique in the set; its shards are ``{name}-{000000..}.tar``.
+        licence: one line.
+        cameras: name in its shards → name in the set; two sources have the same cameras of the set or none in common.
+        subjects: name in its shards → name in the set.
+        sequence_prefix: stands before the names of its sequences in the set.
+    """
+
+    name: str
+    licence: str
+    cameras: dict[str, str]
+    subjects: dict[str, str]
+    sequence_prefix: str = ""
+
+    def key(self, subject: str, key: str) -> str:
+        """What the frame ``key`` of ``subject`` (both as in its shards) is called in the set."""
+        return f"{self.subjects[subject]}_{self.sequence_prefix}{key[len(subject) + 1 :]}"
+
+    def renamed(self, frame: Frame) -> Frame:
+        """A frame of its shards as a frame of the set. Raises KeyError for a subject that the source lacks."""
+        nearest = frame.nearest_full_on
+        return dataclasses.replace(
+            frame,
+            subject=self.subjects[frame.subject],
+            sequence=self.sequence_prefix + frame.sequence,
+            nearest_full_on=None if nearest is None else self.key(frame.subject, nearest),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @staticmethod
+    def from_json(value: dict[str, Any]) -> "Source":
+        return Source(
+            name=value["name"],
+            licence=value["licence"],
+            cameras=dict(value["cameras"]),
+            subjects=dict(value["subjects"]),
+            sequence_prefix=value["sequence_prefix"],
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class CaptureInfo:
     """What ``capture.json`` holds: everything about a capture but its frames.
 
@@ -196,9 +274,10 @@ class CaptureInfo:
         subjects: names in a fixed order; index in it is the subject's number.
         subject_splits: subject → ``"train"`` or ``"held_out"`` (never trained on).
         light_positions: [L, 3] every lamp of the rig, metres, world frame (empty if unknown).
-        encoding: how stored images become radiance.
+        encoding: how stored images become radiance, unless a camera has its own.
         licence: one line.
         synthetic: the light stage's config where the truth can be rendered again, else None.
+        sources: the captures that a merged set consists of; empty for a capture.
     """
 
     name: str
@@ -209,6 +288,33 @@ class CaptureInfo:
     encoding: ImageEncoding
     licence: str
     synthetic: dict[str, Any] | None = None
+    sources: tuple[Source, ...] = ()
+
+    @functools.cached_property
+    def parts(self) -> tuple[Source, ...]:
+        """``sources``, or the capture itself where it was not merged."""
+        own = {camera.name: camera.name for camera in self.cameras}
+        subjects = {subject: subject for subject in self.subjects}
+        return self.sources or (Source(name=self.name, licence=self.licence, cameras=own, subjects=subjects),)
+
+    @property
+    def rigs(self) -> tuple[frozenset[str], ...]:
+        """Names of the cameras that stand together, the distinct rigs of all ``parts``."""
+        return tuple(dict.fromkeys(frozenset(part.cameras.values()) for part in self.parts))
+
+    def part_of(self, shard: str) -> int:
+        """Number in ``parts`` of the capture that a shard is of. Raises VrmmError where a merged set names none."""
+        if not self.sources:
+            return 0
+        for number, source in enumerate(self.sources):
+            if shard.rpartition("-")[0] == source.name:
+                return number
+        names = ", ".join(source.name for source in self.sources)
+        raise VrmmError(f"{shard} is of no capture in the merged set {self.name}, which has {names}")
+
+    def encoding_of(self, camera: Camera) -> ImageEncoding:
+        """How the stored images of a camera become radiance."""
+        return camera.encoding or self.encoding
 
     def camera(self, name: str) -> Camera:
         for camera in self.cameras:
@@ -217,26 +323,27 @@ class CaptureInfo:
         raise VrmmError(f"capture {self.name} has no camera {name}; it has {', '.join(c.name for c in self.cameras)}")
 
     def to_json(self) -> dict[str, Any]:
-        return {
-            "schema_version": SCHEMA_VERSION,
+        plain = not self.sources and self.encoding.matted and all(camera.encoding is None for camera in self.cameras)
+        value = {
+            "schema_version": 1 if plain else SCHEMA_VERSION,  # what an older vrmm reads rightly, it may read
             "name": self.name,
             "licence": self.licence,
             "cameras": [camera.to_json() for camera in self.cameras],
             "subjects": list(self.subjects),
             "subject_splits": dict(self.subject_splits),
             "light_positions": self.light_positions.tolist(),
-            "encoding": dataclasses.asdict(self.encoding),
+            "encoding": self.encoding.to_json(),
             "synthetic": self.synthetic,
         }
+        return {**value, "sources": [source.to_json() for source in self.sources]} if self.sources else value
 
     @staticmethod
     def from_json(value: dict[str, Any], origin: str) -> "CaptureInfo":
-        """Raises VrmmError for another schema version or a missing key, naming ``origin``."""
-        version = value.get("schema_version")
-        if version != SCHEMA_VERSION:
-            raise VrmmError(f"{origin} has schema version {version}; this vrmm reads {SCHEMA_VERSION}")
+        """Raises VrmmError for another schema version, a missing key or a wrong value, naming ``origin``."""
+        version = value.get("schema_version") if isinstance(value, dict) else None
+        if version not in range(1, SCHEMA_VERSION + 1):
+            raise VrmmError(f"{origin} has schema version {version}; this vrmm reads 1 to {SCHEMA_VERSION}")
         try:
-            encoding = value["encoding"]
             return CaptureInfo(
                 name=value["name"],
                 licence=value["licence"],
@@ -244,18 +351,14 @@ class CaptureInfo:
                 subjects=tuple(value["subjects"]),
                 subject_splits=dict(value["subject_splits"]),
                 light_positions=np.array(value["light_positions"], np.float64).reshape(-1, 3),
-                encoding=ImageEncoding(
-                    transfer=encoding["transfer"],
-                    bits=encoding["bits"],
-                    white=encoding["white"],
-                    black_level=tuple(encoding["black_level"]),
-                    gain=tuple(encoding["gain"]),
-                    matrix=tuple(tuple(row) for row in encoding["matrix"]),
-                ),
+                encoding=ImageEncoding.from_json(value["encoding"]),
                 synthetic=value.get("synthetic"),
+                sources=tuple(Source.from_json(source) for source in value.get("sources", ())),
             )
         except KeyError as error:
             raise VrmmError(f"{origin} lacks the key {error}; it is not a capture description") from error
+        except (TypeError, ValueError, AttributeError, OverflowError) as error:
+            raise VrmmError(f"{origin} is damaged ({error}); copy it again, or build the shards again") from error
 
 
 class Capture(ABC):

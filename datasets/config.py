@@ -70,6 +70,17 @@ def from_dict(schema: type[T], values: dict[str, Any], origin: str) -> T:
     return _build(schema, config, origin)
 
 
+def first_difference(held: Any, asked: Any, name: str = "") -> str | None:
+    """One line that names the first entry in which two JSON values differ, or None."""
+    if isinstance(held, dict) and isinstance(asked, dict):
+        for key in sorted(held.keys() | asked.keys()):
+            found = first_difference(held.get(key), asked.get(key), f"{name}.{key}" if name else key)
+            if found is not None:
+                return found
+        return None
+    return None if held == asked else f"{name} was {held!r} and is {asked!r} now"
+
+
 def _build(schema: type[T], config: Any, origin: str) -> T:
     try:
         return OmegaConf.to_object(config)  # type: ignore[return-value]

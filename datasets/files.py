@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -59,6 +60,27 @@ def atomic_write_json(path: Path, value: Any, *, indent: int | None = 1) -> None
     atomic_write_bytes(path, text.encode())
 
 
+def replace_folder(temporary: Path, folder: Path) -> None:
+    """Rename ``temporary`` to ``folder``; an older one steps aside first, and comes back if that fails.
+
+    Both lie on one disk. Raises OSError where a name cannot be changed.
+    """
+    aside = None
+    if folder.exists():
+        aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".old"))
+        os.rename(folder, aside / folder.name)
+    try:
+        os.rename(temporary, folder)
+    except BaseException:
+        if aside is not None:
+            os.rename(aside / folder.name, folder)
+        raise
+    finally:
+        if aside is not None:
+            shutil.rmtree(aside, ignore_errors=True)
+    fsync_directory(folder.parent)
+
+
 def read_json(path: Path, what: str) -> Any:
     """Read a JSON file; ``what`` names it in the error, for example ``"a capture description"``.
 
@@ -66,7 +88,7 @@ def read_json(path: Path, what: str) -> Any:
         VrmmError: the file is missing, unreadable or not JSON.
     """
     try:
-        return json.loads(Path(path).read_text())
+        return json.loads(Path(path).read_bytes())
     except FileNotFoundError:
         raise VrmmError(f"{path} does not exist; expected {what} there") from None
     except (OSError, ValueError) as error:

@@ -31,6 +31,7 @@ def frame_members(frame: Frame) -> dict[str, bytes]:
         "nearest_full_on": frame.nearest_full_on,
         "pose": None if frame.pose is None else _pose_to_json(frame.pose),
         "expression": None if frame.expression is None else [float(value) for value in frame.expression],
+        **({} if frame.light.known else {"light_known": False}),
     }
     light = io.BytesIO()
     np.savez(light, positions=frame.light.positions, irradiance=frame.light.irradiance)
@@ -53,7 +54,7 @@ def frame_from_members(members: Mapping[str, bytes], origin: str = "a sample") -
             sequence=meta["sequence"],
             index=int(meta["index"]),
             split=meta["split"],
-            light=_read_light(members[LIGHT]),
+            light=_read_light(members[LIGHT], bool(meta.get("light_known", True))),
             light_pattern=meta["light_pattern"],
             full_on=bool(meta["full_on"]),
             nearest_full_on=meta["nearest_full_on"],
@@ -64,12 +65,24 @@ def frame_from_members(members: Mapping[str, bytes], origin: str = "a sample") -
         raise VrmmError(f"{origin} has an unreadable description ({error}); build it again") from error
 
 
-def _read_light(data: bytes) -> Light:
+def read_arrays(data: bytes) -> dict[str, np.ndarray]:
+    """The arrays of an ``npz`` file, on any thread; no pickles.
+
+    Raises:
+        ValueError, EOFError, KeyError or zipfile.BadZipFile: it is none.
+    """
     with _PARSING, np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-        positions, irradiance = arrays["positions"], arrays["irradiance"]
+        return {name: arrays[name] for name in arrays}
+
+
+def _read_light(data: bytes, known: bool) -> Light:
+    arrays = read_arrays(data)
+    positions, irradiance = arrays["positions"], arrays["irradiance"]
     if positions.ndim != 2 or positions.shape[1] != 3 or irradiance.shape != positions.shape:
         raise ValueError(f"lamp arrays of shapes {positions.shape} and {irradiance.shape}")
-    return Light(positions=positions, irradiance=irradiance)
+    if len(positions) and not known:
+        raise ValueError(f"{len(positions)} lamps of a light that nobody knows")
+    return Light(positions=positions, irradiance=irradiance, known=known)
 
 
 def _pose_to_json(pose: Pose) -> dict[str, Any]:

@@ -9,18 +9,24 @@ load a hundred times faster than JSON numbers, so that millions of members open 
 
 import dataclasses
 import json
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Int, UInt32
 
+from datasets.capture import CaptureInfo
 from datasets.errors import VrmmError
 from datasets.files import atomic_write_bytes, read_json
 
 MANIFEST = "manifest.json"
 MANIFEST_VERSION = 1
 
+REPAIR = "rebuild it with vrmm shards verify --repair-manifest"
+_SHARD_NAME = re.compile(r"[^./\\][^/\\]*\.tar")  # a file beside the manifest, never one elsewhere
+NOT_A_SHARD = (ValueError, KeyError, TypeError, IndexError, OverflowError, AttributeError)
 _OFFSET, _SIZE, _CRC32 = ">u8", ">u4", ">u4"
 
 
@@ -70,7 +76,7 @@ class Shard:
 
     @staticmethod
     def from_json(value: dict[str, Any]) -> "Shard":
-        """Raises ValueError, KeyError, TypeError or IndexError for anything but ``to_json``'s output."""
+        """Raises one of ``NOT_A_SHARD`` for anything but ``to_json``'s output."""
         shard = Shard(
             name=value["name"],
             bytes=int(value["bytes"]),
@@ -85,7 +91,14 @@ class Shard:
             size=_digits(value["size"], _SIZE).astype(np.int64),
             crc32=_digits(value["crc32"], _CRC32).astype(np.uint32),
         )
-        members = sum(len(shard.layouts[number]) for number in shard.layout)
+        if not isinstance(shard.name, str) or not _SHARD_NAME.fullmatch(shard.name):
+            raise ValueError(f"{shard.name!r} is no name of a shard")
+        names = [*shard.keys, *(extension for layout in shard.layouts for extension in layout)]
+        "".join(names)  # raises TypeError for anything but text
+        numbers = (shard.subject, shard.layout, shard.held_out, 1 - shard.held_out)
+        if shard.lamps < 0 or any((column < 0).any() for column in numbers):
+            raise ValueError(f"{shard.name} lists numbers that are out of range")
+        members = int(np.array([len(layout) for layout in shard.layouts], np.int64)[shard.layout].sum())
         if {len(shard.keys), int(value["samples"])} != {len(shard.subject), len(shard.held_out), len(shard.layout)}:
             raise ValueError(f"{shard.name} lists another number of keys than of samples")
         if {members} != {len(shard.offset), len(shard.size), len(shard.crc32)}:
@@ -103,13 +116,23 @@ class Manifest:
     capture_sha256: str
     shards: tuple[Shard, ...]
 
+    @staticmethod
+    def from_json(value: dict[str, Any]) -> "Manifest":
+        """Raises one of ``NOT_A_SHARD`` for anything but what ``manifest_bytes`` writes."""
+        shards = tuple(Shard.from_json(shard) for shard in value["shards"])
+        return Manifest(capture=value["capture"], capture_sha256=value["capture_sha256"], shards=shards)
+
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write ``manifest.json``, the last file of a build: where it is, all shards are."""
+    atomic_write_bytes(Path(folder) / MANIFEST, manifest_bytes(manifest))
+
+
+def manifest_bytes(manifest: Manifest) -> bytes:
+    """The content of ``manifest.json``; equal manifests give equal bytes."""
     head = {"schema_version": MANIFEST_VERSION, "capture": manifest.capture, "capture_sha256": manifest.capture_sha256}
     shards = ",\n".join(json.dumps(shard.to_json(), separators=(",", ":")) for shard in manifest.shards)
-    text = json.dumps(head)[:-1] + f', "shards": [\n{shards}\n]}}\n'
-    atomic_write_bytes(Path(folder) / MANIFEST, text.encode())
+    return (json.dumps(head)[:-1] + f', "shards": [\n{shards}\n]}}\n').encode()
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -125,13 +148,30 @@ def read_manifest(folder: Path) -> Manifest:
     if not isinstance(value, dict) or value.get("schema_version") != MANIFEST_VERSION:
         raise VrmmError(f"{path} is not a shard manifest of version {MANIFEST_VERSION}; build the shards again")
     try:
-        return Manifest(
-            capture=value["capture"],
-            capture_sha256=value["capture_sha256"],
-            shards=tuple(Shard.from_json(shard) for shard in value["shards"]),
-        )
-    except (ValueError, KeyError, TypeError, IndexError) as error:
-        raise VrmmError(f"{path} is damaged ({error!r}); build the shards again") from error
+        return Manifest.from_json(value)
+    except NOT_A_SHARD as error:
+        raise VrmmError(
+            f"{path} is damaged ({error!r}); rebuild it with vrmm shards verify --repair-manifest"
+        ) from error
+
+
+def sample_keys(info: CaptureInfo, shard: Shard) -> Sequence[str]:
+    """The keys of a shard's samples in the set: as its tar has them, unless the set was merged.
+
+    Raises:
+        VrmmError: the manifest names subjects that the shard's capture lacks.
+    """
+    source = info.parts[info.part_of(shard.name)]
+    present = np.unique(shard.subject).tolist()
+    own_names = {name: own for own, name in source.subjects.items()}
+    named = {number: info.subjects[number] for number in present if number < len(info.subjects)}
+    local = {number: own_names[name] for number, name in named.items() if name in own_names}
+    strangers = [number for number in present if number not in local]
+    if strangers:
+        raise VrmmError(f"{shard.name} lists subject number {strangers[0]}, which its capture lacks; {REPAIR}")
+    if not info.sources:
+        return shard.keys
+    return [source.key(local[number], key) for number, key in zip(shard.subject.tolist(), shard.keys, strict=True)]
 
 
 def _digits(text: str, dtype: str) -> np.ndarray:

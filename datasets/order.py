@@ -7,6 +7,7 @@ resumed under another version of it.
 """
 
 import functools
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,6 +17,7 @@ from datasets.errors import VrmmError
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _SHARDS, _SAMPLES = 1, 2  # streams of random numbers
+_PATIENCE = 100  # damaged samples in a row beyond those of two lost shards
 
 
 def mix(values: UInt64[np.ndarray, "..."]) -> UInt64[np.ndarray, "..."]:
@@ -41,29 +43,30 @@ def permutation(count: int, *seeds: int) -> Int[np.ndarray, "count"]:
     return np.argsort(random_numbers(count, *seeds), kind="stable")
 
 
-class SampleOrder:
-    """The endless sequence of batches over samples that lie in shards. Final; methods are pure functions.
+class EpochOrder(ABC):
+    """The endless sequence of batches over samples that lie in shards. Methods are pure functions.
+
+    Samples are numbered from 0 in storage order, places from 0 in the order of an epoch. Each is taken by one place.
 
     Args:
-        samples_per_shard: [shards] the samples that take part, numbered in storage order.
+        samples_per_shard: [shards] the samples that take part.
         batch: samples in a global batch, B.
-        block: shards whose samples are shuffled together.
-        seed: of the run.
+
+    Attributes:
+        samples: in an epoch.
+        patience: samples in a row that may be damaged before the storage, not a sample, must be broken.
 
     Raises:
         VrmmError: fewer samples than one batch.
     """
 
-    def __init__(self, samples_per_shard: Int[np.ndarray, "S"], *, batch: int, block: int, seed: int) -> None:
+    def __init__(self, samples_per_shard: Int[np.ndarray, "S"], batch: int) -> None:
         self._counts = np.asarray(samples_per_shard, np.int64)
         self._first = np.cumsum(self._counts) - self._counts
-        self._block, self._seed = block, seed
-        self.samples = int(self._counts.sum())
-        self.batch = batch
+        self.samples, self.batch = int(self._counts.sum()), batch
+        self.patience = _PATIENCE + 2 * int(self._counts.max(initial=0))
         if self.samples < batch:
             raise VrmmError(f"batch_frames {batch} exceeds the {self.samples} frames to train on; lower it")
-        self._shards = functools.lru_cache(2)(self._shard_blocks)
-        self._shuffled = functools.lru_cache(4)(self._block_order)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -78,6 +81,38 @@ class SampleOrder:
         """The epoch of a global step, and the place in that epoch's order where its batch begins."""
         epoch, batch = divmod(step, self.steps_per_epoch)
         return epoch, batch * self.batch
+
+    @abstractmethod
+    def slice(self, epoch: int, start: int, stop: int) -> Int[np.ndarray, "n"]:
+        """Samples at places ``start`` to ``stop`` of an epoch's order; costs no more than these places are worth."""
+
+    @abstractmethod
+    def stand_in(self, place: int, attempt: int) -> int:
+        """The place whose sample is taken where that of ``place`` and ``attempt - 1`` stand-ins are damaged."""
+
+
+class SampleOrder(EpochOrder):
+    """Any sample can be read at any time: shards are shuffled in blocks. Final.
+
+    Args:
+        samples_per_shard: [shards] the samples that take part, numbered in storage order.
+        batch: samples in a global batch, B.
+        block: shards whose samples are shuffled together.
+        seed: of the run.
+
+    Raises:
+        VrmmError: fewer samples than one batch.
+    """
+
+    def __init__(self, samples_per_shard: Int[np.ndarray, "S"], *, batch: int, block: int, seed: int) -> None:
+        super().__init__(samples_per_shard, batch)
+        self._block, self._seed = block, seed
+        self._shards = functools.lru_cache(2)(self._shard_blocks)
+        self._shuffled = functools.lru_cache(4)(self._block_order)
+
+    def stand_in(self, place: int, attempt: int) -> int:
+        """The next in the order, whatever the number of ranks."""
+        return (place + attempt) % self.samples
 
     def slice(self, epoch: int, start: int, stop: int) -> Int[np.ndarray, "n"]:
         """Samples at places ``start`` to ``stop`` of an epoch's order; only the blocks there are shuffled."""

@@ -17,12 +17,12 @@ from datasets.errors import VrmmError
 from datasets.files import atomic_write, read_json, sha256_of
 from datasets.folder import CAPTURE, write_capture_info
 from datasets.frames import frame_members
-from datasets.manifest import MANIFEST, Manifest, Shard, read_manifest, write_manifest
+from datasets.manifest import MANIFEST, NOT_A_SHARD, Manifest, Shard, manifest_bytes, read_manifest, write_manifest
 
 Progress = Callable[[int, int], object]
 
 BLOCK = 512
-_JOURNAL = ".build.jsonl"
+JOURNAL = ".build.jsonl"
 _NAME_LIMIT = 100  # bytes of a member's name in a ustar header
 _CAMERA_MEMBER = re.compile(r"(?P<camera>[^.]+)\.(rgb|mask)\.[^.]+")
 
@@ -50,7 +50,7 @@ def build_shards(
         raise VrmmError(f"samples_per_shard is {samples_per_shard}; it must be at least 1")
     _check_frames(capture.info, frames)
     out.mkdir(parents=True, exist_ok=True)
-    with _journal(out) as (journal, finished):
+    with folder_journal(out) as (journal, finished):
         _claim_folder(out, capture.info)
         shards = []
         for start in range(0, len(frames), samples_per_shard):
@@ -69,15 +69,16 @@ def build_shards(
             raise _other_build(out)
         digest = sha256_of(out / CAPTURE)
         manifest = Manifest(capture=capture.info.name, capture_sha256=digest, shards=tuple(shards))
-        if not (out / MANIFEST).exists():
+        place = out / MANIFEST
+        if not place.exists() or place.read_bytes() != manifest_bytes(manifest):  # a repair may have left shards out
             write_manifest(out, manifest)
         return manifest
 
 
 @contextlib.contextmanager
-def _journal(out: Path) -> Iterator[tuple[IO[bytes], dict[str, Shard]]]:
+def folder_journal(out: Path) -> Iterator[tuple[IO[bytes], dict[str, Shard]]]:
     """The list of finished shards beside them, locked, and what it says; removed once a manifest is there."""
-    path = out / _JOURNAL
+    path = out / JOURNAL
     with open(path, "ab") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -101,7 +102,7 @@ def _finished(out: Path, journal: Path) -> dict[str, Shard]:
 
 
 def _read_line(line: bytes) -> Iterator[Shard]:
-    with contextlib.suppress(ValueError, KeyError, TypeError, IndexError):  # torn by a kill: built again
+    with contextlib.suppress(*NOT_A_SHARD):  # torn by a kill: built again
         yield Shard.from_json(json.loads(line))
 
 
@@ -234,9 +235,10 @@ class _Table:
         if len({extension.lower() for extension in layout}) != len(layout):
             raise VrmmError(f"frame {key} has members that differ only in case; WebDataset cannot tell them apart")
         for extension in layout:
-            if extension.startswith(("_", ".")) or "/" in extension or len(f"{key}.{extension}".encode()) > _NAME_LIMIT:
+            name = f"{key}.{extension}"  # other names have tar headers of several blocks
+            if extension.startswith(("_", ".")) or "/" in name or not name.isascii() or len(name) > _NAME_LIMIT:
                 raise VrmmError(
-                    f"{key}.{extension} cannot be a tar member: {_NAME_LIMIT} bytes at most, no slash, and no "
+                    f"{name} cannot be a tar member: {_NAME_LIMIT} ASCII characters at most, no slash, and no "
                     "underscore or dot at the start of the extension"
                 )
             match = _CAMERA_MEMBER.fullmatch(extension)

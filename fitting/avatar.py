@@ -15,8 +15,10 @@ from torch import Tensor
 
 from datasets.capture import Camera, Light, Pose
 from datasets.errors import VrmmError
-from datasets.files import atomic_write_bytes, atomic_write_json, fsync_directory, read_json, sha256_of
+from datasets.files import atomic_write_bytes, atomic_write_json, read_json, replace_folder, sha256_of
+from fitting.rendering import head_light
 from fitting.state import Solution
+from prior.animation import AnimationCurve
 from prior.cameras import CameraBatch
 from prior.render import RenderConfig, Rendering, render_head
 from prior.vrmm import VRMM
@@ -25,6 +27,7 @@ from prior.weights import load_weights, save_weights
 FORMAT, FORMAT_VERSION = "vrmm.avatar", 1
 DESCRIPTION, IDENTITY, REPORT, INVERSION = "avatar.json", "identity.npz", "fit.json", "inversion.npz"
 WEIGHTS = "weights.safetensors"
+ANIMATION = "animation.npz"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -51,6 +54,7 @@ class Avatar:
         inversion: what the inversion alone had found, in terms of the untuned prior.
         description: avatar.json.
         report: fit.json.
+        animation: expression and head motion of a video, in the world of ``solution``; None for photos.
     """
 
     model: VRMM
@@ -59,6 +63,7 @@ class Avatar:
     inversion: Solution
     description: dict[str, Any]
     report: dict[str, Any]
+    animation: AnimationCurve | None = None
 
     @property
     def pose(self) -> Pose:
@@ -71,7 +76,8 @@ class Avatar:
     def light_field(self, light: Light | Tensor | None, pose: Pose) -> Float[Tensor, "L 3"]:
         """Lamps of the world, or a light field of the head frame, or the fitted one, as a light field."""
         if light is None:
-            return self.solution.light
+            rotation = torch.tensor(np.asarray(pose.rotation), dtype=torch.float32)
+            return head_light(self.model, self.solution, rotation[None])[0]
         if isinstance(light, Light):
             directions, irradiance, rotation = (
                 torch.tensor(np.asarray(value), dtype=torch.float32)[None]
@@ -93,7 +99,7 @@ class Avatar:
         Args:
             expression: a code z_e of the prior; None for the one fitted to the (first) photo.
             light: lamps in the world, or radiance [N_l, 3] from the model's directions in the head frame; None for
-                the light of the photos.
+                the light of the photos, which goes along with the head, or of the video, which does not.
             camera: of any size.
             pose: head→world; None for the first photo's.
         """
@@ -139,7 +145,7 @@ class Avatar:
             temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".tmp"))
             self._write(temporary)
             os.chmod(temporary, 0o755)
-            _swap(temporary, folder)
+            replace_folder(temporary, folder)
         except OSError as error:
             raise VrmmError(
                 f"cannot write the avatar {folder}: {error.strerror or error} (free space or choose another folder)"
@@ -157,6 +163,8 @@ class Avatar:
             "losses": self.report["losses"]["inversion"],
         }
         atomic_write_bytes(folder / INVERSION, self.inversion.npz(facts))
+        if self.animation is not None:
+            self.animation.save(folder / ANIMATION)
         atomic_write_json(folder / REPORT, self.report)
         atomic_write_json(folder / DESCRIPTION, {"format": FORMAT, "version": FORMAT_VERSION, **self.description})
 
@@ -177,7 +185,14 @@ class Avatar:
             inversion=Solution.read(folder / INVERSION)[0],
             description=description,
             report=read_json(folder / REPORT, "a fit report"),
+            animation=AnimationCurve.load(folder / ANIMATION) if (folder / ANIMATION).is_file() else None,
         )
+
+
+def display_name(folder: Path) -> str:
+    """What people call the avatar in ``folder``: the folder's name, or, where that says nothing, its parent's."""
+    folder = Path(folder).resolve()
+    return folder.parent.name if folder.name == "avatar" else folder.name
 
 
 def inverted_avatar(avatar: Avatar, prior: Path) -> Avatar:
@@ -220,21 +235,3 @@ def read_description(folder: Path) -> dict[str, Any]:
     if description.get("version") != FORMAT_VERSION:
         raise VrmmError(f"{path} is of version {description.get('version')}; this vrmm reads {FORMAT_VERSION}")
     return description
-
-
-def _swap(temporary: Path, folder: Path) -> None:
-    """Rename into place; an older avatar steps aside first and comes back if that fails."""
-    aside = None
-    if folder.exists():
-        aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".old"))
-        os.rename(folder, aside / folder.name)
-    try:
-        os.rename(temporary, folder)
-    except BaseException:
-        if aside is not None:
-            os.rename(aside / folder.name, folder)
-        raise
-    finally:
-        if aside is not None:
-            shutil.rmtree(aside, ignore_errors=True)
-    fsync_directory(folder.parent)

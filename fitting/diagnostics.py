@@ -8,6 +8,7 @@ from torch import Tensor
 
 from fitting.bank import TrainingBank
 from fitting.locality import look_at_head
+from fitting.objective import CarriedLandmarks
 from fitting.rendering import HeadImages, render_samples
 from fitting.state import Solution
 from fitting.views import Views
@@ -18,8 +19,12 @@ from prior.vrmm import VRMM
 OTHERS = 8
 """Training identities that are looked at."""
 PICTURE = 64
-MIN_IOU = 0.8
-MIN_PSNR = 20.0
+MIN_IOU, MIN_PSNR = 0.8, 20.0
+"""Of the finished avatar in its own photos."""
+MIN_INVERTED_IOU, MIN_INVERTED_PSNR = 0.88, 17.0
+"""Of the inversion, which no fine-tuning can hide: a wrong pose can be painted over, but not be relit or turned."""
+MAX_LANDMARKS = 0.08
+"""Median distance of the fitted head's landmarks from the given ones, in sides of the face's box."""
 
 
 def input_metrics(rendered: HeadImages, views: Views) -> dict[str, float]:
@@ -32,13 +37,56 @@ def input_metrics(rendered: HeadImages, views: Views) -> dict[str, float]:
     return mean_metrics(rows)
 
 
-def judge(metrics: dict[str, float]) -> list[str]:
-    """Why the fit must not be trusted; empty if it is sound."""
+@torch.no_grad()
+def landmark_error(model: VRMM, solution: Solution, views: Views) -> float:
+    """Median distance of the head's landmarks from those of the photos, in sides of the face's box; the worst photo's.
+
+    ``model`` is the prior where ``solution`` is an inversion.
+    """
+    vertices = model.mesh_decoder(solution.z_id.expand(len(solution.z_e), -1), solution.z_e)
+    world = CarriedLandmarks(model)(vertices) @ solution.rotation.transpose(1, 2) + solution.translation[:, None]
+    distance = (solution.cameras.project(world) - views.landmarks).norm(dim=-1).median(dim=1).values
+    face = (views.landmarks.amax(dim=1) - views.landmarks.amin(dim=1)).amax(dim=1)
+    return float((distance / face).max())
+
+
+def judge(
+    metrics: dict[str, float], inverted: dict[str, float] | None = None, landmarks: float | None = None
+) -> list[str]:
+    """Why the fit must not be trusted; empty if it is sound.
+
+    Args:
+        metrics: ``input_metrics`` of the avatar.
+        inverted: those of the inversion.
+        landmarks: ``landmark_error`` of the inversion.
+    """
+    reasons = _unlike(metrics, MIN_IOU, MIN_PSNR, "")
+    if not reasons and inverted is not None:
+        reasons = _unlike(inverted, MIN_INVERTED_IOU, MIN_INVERTED_PSNR, " by the inversion")
+    return reasons + _misplaced(landmarks)
+
+
+def judge_inversion(inverted: dict[str, float], landmarks: float | None = None) -> list[str]:
+    """As ``judge`` where nothing has been fine-tuned."""
+    return _unlike(inverted, MIN_INVERTED_IOU, MIN_INVERTED_PSNR, " by the inversion") + _misplaced(landmarks)
+
+
+def _misplaced(landmarks: float | None) -> list[str]:
+    if landmarks is None or landmarks <= MAX_LANDMARKS:
+        return []
+    return [
+        f"the head is not where the landmarks are ({100 * landmarks:.0f} % of the face > {100 * MAX_LANDMARKS:.0f})"
+    ]
+
+
+def _unlike(metrics: dict[str, float], least_iou: float, least_psnr: float, how: str) -> list[str]:
     reasons = []
-    if metrics["mask_iou"] < MIN_IOU:
-        reasons.append(f"the head's outline does not match the masks (IoU {metrics['mask_iou']:.2f} < {MIN_IOU})")
-    if metrics["psnr"] < MIN_PSNR:
-        reasons.append(f"the photos are not reproduced (PSNR {metrics['psnr']:.1f} dB < {MIN_PSNR:.0f})")
+    if metrics["mask_iou"] < least_iou:
+        reasons.append(
+            f"the head's outline does not match the masks{how} (IoU {metrics['mask_iou']:.2f} < {least_iou})"
+        )
+    if metrics["psnr"] < least_psnr:
+        reasons.append(f"the photos are not reproduced{how} (PSNR {metrics['psnr']:.1f} dB < {least_psnr:.0f})")
     return reasons
 
 

@@ -54,10 +54,10 @@ def finetune(
     """
     config, views = recipe.finetune, views.through(start.cameras.intrinsics)
     model, state = copy.deepcopy(prior), FitState.at_solution(prior, views, start)
-    tuned = _select(model, config)
+    tuned = tuned_parameters(model, config)
     optimizer = ScheduledAdam(_groups(tuned, state, config, views), config.steps, config.clip, tuned)
     locality = Locality(prior, rendering, config.locality, recipe.losses, bank, recipe.seed)
-    regularizer = _Regularizer(model, recipe, bank, DepthPrior(start, views))
+    regularizer = FinetuneRegularizer(model, recipe, bank, DepthPrior(start, views))
     history, drift = [], []
     for step in range(config.steps):
         solution = state.solution(views)
@@ -77,7 +77,7 @@ def finetune(
     )
 
 
-class _Regularizer:
+class FinetuneRegularizer:
     """lambda_id and lambda_exp of eq. 15, and what is usual for light and lens as in the inversion."""
 
     def __init__(self, model: VRMM, recipe: FitRecipe, bank: TrainingBank, depth: DepthPrior) -> None:
@@ -95,7 +95,7 @@ class _Regularizer:
         )
 
 
-def _select(model: VRMM, config: FinetuneConfig) -> list[nn.Parameter]:
+def tuned_parameters(model: VRMM, config: FinetuneConfig) -> list[nn.Parameter]:
     """The weights theta; all others are frozen."""
     decoders = {
         "mesh": model.mesh_decoder,

@@ -55,13 +55,13 @@ def prepare_inputs(
         camera, member = shards.info.camera(name), shards.image_member(sample, name)
         if member is None:
             raise VrmmError(f"frame {frame.key} has no picture of camera {name}")
-        radiance = decode_radiance(shards.read(sample, member), member, shards.info.encoding, frame.key)
-        mask = decode_mask(shards.read(sample, f"{name}.mask.png"), frame.key)
+        mask_member = shards.mask_member(sample, name)
+        if mask_member is None:
+            raise VrmmError(f"frame {frame.key} has no mask of camera {name}")
+        radiance = decode_radiance(shards.read(sample, member), member, shards.info.encoding_of(camera), frame.key)
+        mask = decode_mask(shards.read(sample, mask_member), frame.key)
         path = out / f"{frame.subject}_{name}.png"
-        atomic_write_bytes(path, encode_radiance(_over_black(radiance, mask), PHOTO))
-        atomic_write_bytes(path.with_name(f"{path.stem}.mask.png"), encode_mask(mask))
-        random = np.random.default_rng([seed, zlib.crc32(f"{frame.key}/{name}".encode())])
-        write_landmarks(path, points[index] + noise * random.standard_normal(points[index].shape))
+        write_photo(path, radiance, mask, detected(points[index], noise, seed, f"{frame.key}/{name}"))
         known[path.name] = PhotoCamera(
             intrinsics=camera.intrinsics,
             width=camera.width,
@@ -73,7 +73,32 @@ def prepare_inputs(
     return paths
 
 
-def _over_black(radiance: Float[np.ndarray, "H W 3"], mask: Float[np.ndarray, "H W"]) -> Float[np.ndarray, "H W 3"]:
+def write_photo(
+    path: Path,
+    radiance: Float[np.ndarray, "H W 3"],
+    mask: Float[np.ndarray, "H W"],
+    landmarks: Float[np.ndarray, "68 2"],
+) -> None:
+    """A photo of 8-bit sRGB before black, with its mask and landmarks beside it.
+
+    Args:
+        path: of the PNG.
+        radiance: linear RGB, premultiplied by ``mask``.
+        mask: coverage of the head.
+        landmarks: pixels.
+    """
+    atomic_write_bytes(path, encode_radiance(over_black(radiance, mask), PHOTO))
+    atomic_write_bytes(path.with_name(f"{path.stem}.mask.png"), encode_mask(mask))
+    write_landmarks(path, landmarks)
+
+
+def detected(points: Float[np.ndarray, "68 2"], noise: float, seed: int, name: str) -> Float[np.ndarray, "68 2"]:
+    """Landmarks as a detector gives them: true ones with an error that is a function of ``seed`` and ``name``."""
+    random = np.random.default_rng([seed, zlib.crc32(name.encode())])
+    return points + noise * random.standard_normal(points.shape)
+
+
+def over_black(radiance: Float[np.ndarray, "H W 3"], mask: Float[np.ndarray, "H W"]) -> Float[np.ndarray, "H W 3"]:
     """The picture that a camera takes before a black background, with full colour where the mask is partial.
 
     Captured pictures are premultiplied; a photo is multiplied by its mask when it is read.
@@ -87,7 +112,8 @@ def _landmarks(shards: ShardSet, sample: int, cameras: Sequence[str]) -> Float[n
         raise VrmmError(f"frame {key} has no {LANDMARKS}; photos can only be made from captures with landmarks")
     with np.load(io.BytesIO(shards.read(sample, LANDMARKS)), allow_pickle=False) as arrays:
         names, points = arrays["cameras"].tolist(), arrays["points"]
-    missing = [camera for camera in cameras if camera not in names]
+    own = {camera: shards.own_name(sample, camera) for camera in cameras}
+    missing = [camera for camera in cameras if own[camera] not in names]
     if missing:
         raise VrmmError(f"frame {key} has no landmarks in camera {missing[0]}")
-    return np.stack([points[names.index(camera)] for camera in cameras]).astype(np.float64)
+    return np.stack([points[names.index(own[camera])] for camera in cameras]).astype(np.float64)

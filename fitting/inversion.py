@@ -9,17 +9,18 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fitting.bank import TrainingBank
-from fitting.objective import CarriedLandmarks, DepthPrior, LightPrior, input_level, landmark_loss, photo_loss
+from fitting.initializer.storage import Initializer
+from fitting.objective import CarriedLandmarks, DepthPrior, LightPrior, landmark_loss, photo_loss
 from fitting.optimizer import ScheduledAdam
-from fitting.pose import initial_pose
-from fitting.recipe import Expressions, FitRecipe, InversionConfig
+from fitting.recipe import FitRecipe, InversionConfig
 from fitting.rendering import render_solution
+from fitting.starts import possible_starts
 from fitting.state import FitState, Solution
 from fitting.views import Views
 from prior.render import RenderConfig
 from prior.vrmm import VRMM
 
-Progress = Callable[[str, int, int, float], None]
+Progress = Callable[[str, int, int, float], object]
 """Called as ``progress(stage, done, total, loss)``."""
 
 
@@ -30,20 +31,15 @@ class Inversion:
     Attributes:
         solution: the unknowns.
         losses: the objective at every step.
+        photo: its part that compares pictures, before every step (from the mean at half the resolution first) and
+            after the last.
+        starts: that part's last value from every start that was tried, by the start's name.
     """
 
     solution: Solution
     losses: list[float]
-
-
-def start_state(model: VRMM, views: Views, recipe: FitRecipe) -> tuple[FitState, Views]:
-    """Mean identity and expression, uniform light, the pose of PnP; and the views through the lenses it found."""
-    pose = initial_pose(views, model.template_landmarks.numpy().astype("float64"))
-    views = views.through(torch.tensor(pose.intrinsics.tolist()))
-    state = FitState.at_pose(model, views, pose)
-    if recipe.expressions is Expressions.each:
-        state.each_expression(len(views))
-    return state, views
+    photo: list[float] = dataclasses.field(default_factory=list)
+    starts: dict[str, float] = dataclasses.field(default_factory=dict)
 
 
 def invert(
@@ -53,32 +49,59 @@ def invert(
     recipe: FitRecipe,
     bank: TrainingBank,
     progress: Progress | None = None,
+    initializer: Initializer | None = None,
 ) -> Inversion:
-    """Minimise eq. 14 with Adam, at half the resolution first, led by landmarks at the beginning.
+    """Minimise eq. 14 with Adam, from one start and, while the photos are not explained, from others.
 
-    The model is not changed.
+    From the mean identity it goes at half the resolution first, led by landmarks at the beginning; what the
+    initializer says is too near for that. The model is not changed.
 
     Raises:
         VrmmError: landmarks of no face, or a loss that is not finite.
     """
-    config = recipe.inversion
-    state, views = start_state(model, views, recipe)
-    terms = InversionTerms(model, rendering, recipe, bank, DepthPrior(state.solution(views), views))
-    with torch.no_grad():
-        if bank.has_lights:
-            state.level.fill_(math.exp(bank.light_level()[0]))
-        else:
-            state.level.mul_(input_level(render_solution(model, state.solution(views), rendering), views))
-    coarse, switch = views.halved(), round(config.coarse * config.steps)
-    optimizer = ScheduledAdam(_groups(state, config, views), config.steps)
-    history = []
-    for step in range(config.steps):
-        loss = terms(state, coarse if step < switch else views, step / config.steps)
-        optimizer.step(loss, views)
-        history.append(float(loss.detach()))
-        if progress is not None:
-            progress("inversion", step + 1, config.steps, history[-1])
-    return Inversion(solution=state.solution(views).detached(), losses=history)
+    descent = Descent(model=model, rendering=rendering, recipe=recipe, bank=bank)
+    best, tried = None, {}
+    for start in possible_starts(model, rendering, views, recipe, bank, initializer)[: recipe.inversion.starts]:
+        state, seen = start.make()
+        found = descent.run(state, seen, progress, informed=start.informed)
+        tried[start.name] = found.photo[-1]
+        if best is None or found.photo[-1] < best.photo[-1]:
+            best = found
+        if best.photo[-1] <= recipe.inversion.enough:
+            break
+    assert best is not None
+    return dataclasses.replace(best, starts=tried)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Descent:
+    """Adam from one start."""
+
+    model: VRMM
+    rendering: RenderConfig
+    recipe: FitRecipe
+    bank: TrainingBank
+
+    def run(self, state: FitState, views: Views, progress: Progress | None = None, *, informed: bool) -> Inversion:
+        """From ``state``; ``informed`` as in ``starts.Start``. Raises VrmmError for a loss that is not finite."""
+        config = self.recipe.inversion
+        terms = InversionTerms(
+            self.model, self.rendering, self.recipe, self.bank, DepthPrior(state.solution(views), views)
+        )
+        steps = config.informed_steps if informed else config.steps
+        coarse, switch = views.halved(), 0 if informed else round(config.coarse * steps)
+        optimizer = ScheduledAdam(_groups(state, config, views, config.informed_rate if informed else 1.0), steps)
+        history, photo = [], []
+        for step in range(steps):
+            loss = terms(state, coarse if step < switch else views, step / steps)
+            photo.append(terms.photo)
+            optimizer.step(loss, views)
+            history.append(float(loss.detach()))
+            if progress is not None:
+                progress("inversion", step + 1, steps, history[-1])
+        with torch.no_grad():
+            terms(state, views, 1.0)
+        return Inversion(solution=state.solution(views).detached(), losses=history, photo=[*photo, terms.photo])
 
 
 class InversionTerms:
@@ -89,6 +112,7 @@ class InversionTerms:
     ) -> None:
         self._model, self._rendering, self._recipe = model, rendering, recipe
         self._depth = depth
+        self.photo = math.inf  # the picture's part of the last value
         self._carried, self._light = CarriedLandmarks(model), LightPrior(model.light_sphere, bank, recipe.inversion)
 
     def __call__(self, state: FitState, views: Views, progress: float) -> Float[Tensor, ""]:
@@ -97,6 +121,7 @@ class InversionTerms:
         solution = state.solution(views)
         rendered = render_solution(self._model, solution, self._rendering)
         total = photo_loss(rendered, views, self._recipe.losses)
+        self.photo = float(total.detach())
         total = total + config.weights * (state.weights**2).sum() + config.expression * (state.z_e**2).mean()
         total = total + self._light(state) + config.focal * (state.log_focal**2).sum()
         total = total + config.depth * self._depth(solution)
@@ -106,11 +131,12 @@ class InversionTerms:
         return total
 
 
-def _groups(state: FitState, config: InversionConfig, views: Views) -> list[dict]:
+def _groups(state: FitState, config: InversionConfig, views: Views, rate: float) -> list[dict]:
+    """The unknowns with their rates; those of codes and light times ``rate``."""
     groups = [
-        {"params": [state.weights], "lr": config.lr_weights},
-        {"params": [state.z_e], "lr": config.lr_expression},
-        {"params": [state.raw_light], "lr": config.lr_light},
+        {"params": [state.weights], "lr": rate * config.lr_weights},
+        {"params": [state.z_e], "lr": rate * config.lr_expression},
+        {"params": [state.raw_light], "lr": rate * config.lr_light},
         {"params": [state.turn], "lr": config.lr_turn},
         {"params": [state.shift], "lr": config.lr_shift},
     ]

@@ -8,14 +8,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from datasets.capture import ImageEncoding
 from datasets.errors import VrmmError
-from datasets.images import decode_mask, linearise
+from datasets.images import decode_mask
 from fitting.camerafile import PhotoCamera
-from fitting.landmarks import LandmarkFiles, LandmarkSource
+from fitting.landmarks import LandmarkFiles, LandmarkSource, Picture, choose_face
 from fitting.matting import estimate_mask
+from fitting.picture import read_picture
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 HEAD_BOX = 2.3
 """Side of the square that surely holds the head, in sides of the box of its landmarks."""
 MASK_MARGIN = 0.06
@@ -23,6 +22,8 @@ SMALLEST_FACE = 12
 """Pixels of the box of the landmarks."""
 KEEP_WHOLE = 1.35
 """A photo whose square is at most this much larger than the head's box is used whole."""
+MOST_CUT_OFF = 0.15
+"""Share of the landmarks that may lie beyond the picture's edges."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,8 +34,9 @@ class Photo:
         name: of the file.
         image: [3, S, S] linear RGB, premultiplied by ``mask``.
         mask: [1, S, S] coverage of the head in [0, 1].
+        picture: [3, S, S] linear RGB before the mask.
         valid: [1, S, S] 1 where the photo shows something, 0 beyond its edges.
-        mask_source: ``"file"``, ``"alpha"`` or ``"estimated"``.
+        mask_source: ``"file"``, ``"alpha"``, ``"estimated"`` (from landmarks) or ``"prior"`` (and the prior's alpha).
         landmarks: [68, 2] working pixels.
         crop: [3, 3] pixels of the upright photo → working pixels.
         intrinsics: [3, 3] in working pixels, or None.
@@ -44,6 +46,7 @@ class Photo:
     name: str
     image: Float[Tensor, "3 S S"]
     mask: Float[Tensor, "1 S S"]
+    picture: Float[Tensor, "3 S S"]
     valid: Float[Tensor, "1 S S"]
     mask_source: str
     landmarks: Float[np.ndarray, "68 2"]
@@ -58,34 +61,71 @@ class Photo:
 
 
 def read_photo(
-    path: Path, size: int, camera: PhotoCamera | None = None, landmarks: LandmarkSource | None = None
+    path: Path,
+    size: int,
+    camera: PhotoCamera | None = None,
+    landmarks: LandmarkSource | None = None,
+    face: int | None = None,
 ) -> Photo:
     """Read a photo, its landmarks and its mask (``{stem}.mask.png``, else the alpha channel, else an estimate).
 
     EXIF orientation is applied; mask, landmarks and camera are those of the upright photo.
 
+    Args:
+        path: of the photo.
+        size: working size, pixels.
+        camera: of the photo, where it is known.
+        landmarks: where they come from; files beside the photo by default.
+        face: its number from the left where there are several.
+
     Raises:
         VrmmError: not a colour picture that can be read, no landmarks, a mask or camera of another size.
     """
-    linear, alpha = _read_pixels(path)
-    points = (landmarks or LandmarkFiles()).find(path)
+    file = read_picture(path)
+    linear = file.linear
+    points = find_landmarks(Picture(path=path, rgb=file.rgb), landmarks or LandmarkFiles(), face)
     height, width = linear.shape[:2]
-    _check_inside(points, width, height, path)
     if camera is not None and (camera.width, camera.height) != (width, height):
         raise VrmmError(f"{path} is {width}×{height} but its camera {camera.width}×{camera.height}; mend the file")
-    mask, source = _mask(path, linear, alpha, points)
-    left, top, side = _head_square(points, mask if source != "estimated" else None, width, height)
-    image, mask, valid = (
-        _cut(pixels, left, top, side, size) for pixels in (linear * mask[..., None], mask, np.ones_like(mask))
+    mask, source = _mask(path, linear, file.alpha, points)
+    square = head_square(points, mask if source != "estimated" else None, width, height)
+    return cut_photo(path.name, linear, mask, source, points, square, size, camera)
+
+
+def find_landmarks(
+    picture: Picture, source: LandmarkSource, face: int | None = None, near: Float[np.ndarray, "68 2"] | None = None
+) -> Float[np.ndarray, "68 2"]:
+    """The landmarks of the one face to fit. Raises VrmmError as ``choose_face``, and for a tiny or cut-off face."""
+    points = choose_face(source.find(picture), picture.name, source.remedy(picture), face, near)
+    height, width = picture.rgb.shape[:2]
+    check_inside(points, width, height, picture.name)
+    return points
+
+
+def cut_photo(
+    name: str,
+    linear: Float[np.ndarray, "H W 3"],
+    mask: Float[np.ndarray, "H W"],
+    mask_source: str,
+    points: Float[np.ndarray, "68 2"],
+    square: tuple[int, int, int],
+    size: int,
+    camera: PhotoCamera | None = None,
+) -> Photo:
+    """A photo from linear pixels and their mask and landmarks: the ``square`` (``head_square``) at ``size`` pixels."""
+    left, top, side = square
+    picture, image, coverage, valid = (
+        _cut(pixels, left, top, side, size) for pixels in (linear, linear * mask[..., None], mask, np.ones_like(mask))
     )
     scale = size / side
     crop = np.array([[scale, 0.0, -left * scale], [0.0, scale, -top * scale], [0.0, 0.0, 1.0]])
     return Photo(
-        name=path.name,
+        name=name,
         image=torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))),
-        mask=torch.from_numpy(mask[None]),
+        mask=torch.from_numpy(coverage[None]),
+        picture=torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1))),
         valid=torch.from_numpy(valid[None]),
-        mask_source=source,
+        mask_source=mask_source,
         landmarks=points * scale + crop[:2, 2],
         crop=crop,
         intrinsics=None if camera is None else crop @ camera.intrinsics,
@@ -93,47 +133,16 @@ def read_photo(
     )
 
 
-def _read_pixels(path: Path) -> tuple[Float[np.ndarray, "H W 3"], Float[np.ndarray, "H W"] | None]:
-    """Linear RGB, and the alpha channel if there is one."""
-    import cv2
-
-    if not path.is_file():
-        raise VrmmError(f"photo {path} does not exist")
-    if path.suffix.lower() not in SUFFIXES:
-        raise VrmmError(f"{path} is not a picture that can be read; save it as one of {', '.join(SUFFIXES)}")
-    data = np.frombuffer(path.read_bytes(), np.uint8)
-    stored = _decode(data, cv2.IMREAD_UNCHANGED)
-    if stored is None or stored.dtype not in (np.uint8, np.uint16):
-        raise VrmmError(f"{path} cannot be read as an 8- or 16-bit picture; export it again as PNG or JPEG")
-    if stored.ndim == 2 or stored.shape[2] not in (3, 4):
-        raise VrmmError(f"{path} is a grey picture; skin and light cannot be told apart in it, use a colour photo")
-    alpha = None
-    if stored.shape[2] == 4:
-        alpha = stored[..., 3].astype(np.float32) / np.iinfo(stored.dtype).max
-        stored = stored[..., :3]
-    else:
-        stored = _decode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)  # applies the EXIF orientation
-        assert stored is not None
-    encoding = ImageEncoding(transfer="srgb", bits=8 * stored.dtype.itemsize)
-    return linearise(stored[..., ::-1], encoding), alpha
-
-
-def _decode(data: np.ndarray, flags: int) -> np.ndarray | None:
-    import cv2
-
-    try:
-        return cv2.imdecode(data, flags) if len(data) else None
-    except cv2.error:
-        return None
-
-
-def _check_inside(points: np.ndarray, width: int, height: int, path: Path) -> None:
+def check_inside(points: Float[np.ndarray, "68 2"], width: int, height: int, what: str) -> None:
+    """Raises VrmmError, naming ``what``, where the face is not in the picture, cut off, or tiny."""
     inside = ((points >= 0) & (points <= (width, height))).all(axis=1).mean()
     if inside < 0.5:
-        raise VrmmError(f"{path}: most landmarks lie outside its {width}×{height} pixels; are they of another picture?")
+        raise VrmmError(f"{what}: most landmarks lie outside its {width}×{height} pixels; are they of another picture?")
+    if inside < 1.0 - MOST_CUT_OFF:
+        raise VrmmError(f"{what}: the face is cut off by the picture's edge; use a picture of the whole head")
     face = np.ptp(points, axis=0).max()
     if face < SMALLEST_FACE:
-        raise VrmmError(f"{path}: the face is only {face:.0f} pixels large; use a larger picture")
+        raise VrmmError(f"{what}: the face is only {face:.0f} pixels large; use a larger picture")
 
 
 def _mask(
@@ -152,8 +161,14 @@ def _mask(
     return estimate_mask(linear, points), "estimated"
 
 
-def _head_square(points: np.ndarray, mask: np.ndarray | None, width: int, height: int) -> tuple[int, int, int]:
-    """Left, top and side of the square around the head, pixels."""
+def head_square(points: np.ndarray, mask: np.ndarray | None, width: int, height: int) -> tuple[int, int, int]:
+    """Left, top and side of the square around the head, pixels.
+
+    Args:
+        points: [N, 2] landmarks of one picture, or of all pictures of a video.
+        mask: [H, W] where the head is, if that is known.
+        width, height: of the picture, pixels.
+    """
     low, high = points.min(axis=0), points.max(axis=0)
     face = float((high - low).max())
     center = (low + high) / 2 - (0.0, 0.2 * face)

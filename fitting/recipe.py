@@ -39,14 +39,20 @@ class InversionConfig:
     """Eq. 14.
 
     Attributes:
-        steps: of Adam.
+        steps: of Adam from the mean identity.
+        informed_steps: of Adam from what the initializer says.
+        informed_rate: those steps' rates of weights, expression and light, in those of the steps from the mean: pose
+            and picture agree from the beginning, so that large steps do not go astray.
+        starts: how many starts are tried, at most: the initializer's, the mean, the most similar training identity.
+        enough: picture loss (the weighted sum of ``losses``) at which no other start is tried.
         coarse: share of the steps at half the resolution, first.
         lr_weights, lr_expression, lr_light: rates of the blend weights, of z_e and of the light.
         lr_turn, lr_shift, lr_focal: of the head pose (radians, metres) and of the logarithm of the focal length.
         landmarks: weight of the landmark term, in units of the head's size in the picture; fades to 0 by ``fade``.
         fade: share of the steps after which landmarks do not count.
         weights: lambda on the squared deviation of the blend weights from the mean identity.
-        expression: lambda_exp on the mean square of z_e.
+        expression: lambda_exp on the mean square of z_e. Too weak, z_e leaves the codes of real expressions to explain
+            what is the person's own, and what fine-tuning then learns does not hold for other expressions.
         light_smooth: on the differences of the light between neighbouring directions.
         light_grey: on the colour of the light: skin and lamps cannot be told apart in one photo.
         light_level: on the squared distance of the light's brightness from that of the training frames, in their
@@ -57,6 +63,10 @@ class InversionConfig:
     """
 
     steps: int = 240
+    informed_steps: int = 80
+    informed_rate: float = 2.5
+    starts: int = 3
+    enough: float = 0.08
     coarse: float = 0.5
     lr_weights: float = 0.03
     lr_expression: float = 0.03
@@ -67,7 +77,7 @@ class InversionConfig:
     landmarks: float = 1.0
     fade: float = 0.5
     weights: float = 2e-3
-    expression: float = 2e-4
+    expression: float = 5e-3
     light_smooth: float = 2e-3
     light_grey: float = 2e-2
     light_level: float = 5e-3
@@ -78,6 +88,8 @@ class InversionConfig:
         _require_not_negative(self)
         if self.steps < 1:
             raise VrmmError(f"inversion.steps={self.steps} must be 1 or more")
+        if self.informed_steps < 1 or self.starts < 1:
+            raise VrmmError("inversion.informed_steps and inversion.starts must be 1 or more")
         if self.coarse > 1 or self.fade > 1:
             raise VrmmError("inversion.coarse and inversion.fade are shares of the steps; they lie in [0, 1]")
 
@@ -129,7 +141,8 @@ class FinetuneConfig:
         lr_identity: of the offset of z_id from the blend; 0 keeps z_id where the inversion left it.
         lr_expression, lr_light, lr_turn, lr_shift, lr_focal: as in the inversion, smaller.
         identity: lambda_id on the squared length of that offset.
-        expression: lambda_exp on the mean square of z_e.
+        expression: lambda_exp on the mean square of z_e. Too weak, z_e leaves the codes of real expressions to explain
+            what is the person's own, and what fine-tuning then learns does not hold for other expressions.
         clip: largest norm of the gradient of the weights.
     """
 
@@ -144,7 +157,7 @@ class FinetuneConfig:
     lr_shift: float = 1e-4
     lr_focal: float = 3e-4
     identity: float = 1e-3
-    expression: float = 2e-4
+    expression: float = 5e-3
     clip: float = 1.0
     locality: LocalityConfig = dataclasses.field(default_factory=LocalityConfig)
 
@@ -156,6 +169,54 @@ class FinetuneConfig:
             raise VrmmError(f"finetune.decoders: {unknown[0]} is unknown; there are {', '.join(DECODERS)}")
 
 
+class LightFrame(enum.Enum):
+    """What the light of a video stands still against."""
+
+    room = "room"
+    head = "head"
+
+
+@dataclasses.dataclass(kw_only=True)
+class VideoConfig:
+    """How a video is fitted: the first frame, the others one by one, then all together.
+
+    Attributes:
+        every: use every so manyth frame.
+        fps: frames a second of a folder of pictures; a video file says so itself.
+        light: ``room`` where the head turns in the light before a camera that stands still; ``head`` where the
+            camera goes around a head that does not turn.
+        steps: of Adam for each frame after the first, the first half of them at half the resolution.
+        visits: how often the joint stage sees each frame.
+        batch: frames in one step of the joint stage and of the fine-tuning.
+        rate: of the joint stage's rates, relative to those of the inversion.
+        landmarks: share of the landmark term's weight that stays in the joint stage.
+        smooth_expression: on the squared distance of an expression from the middle between its neighbours.
+        smooth_turn, smooth_shift: the same for the head's rotation (radians) and place (metres).
+        save_every: steps of the joint stage from one checkpoint to the next.
+    """
+
+    every: int = 1
+    fps: float = 25.0
+    light: LightFrame = LightFrame.room
+    steps: int = 16
+    visits: int = 6
+    batch: int = 2
+    rate: float = 0.3
+    landmarks: float = 0.25
+    smooth_expression: float = 0.02
+    smooth_turn: float = 3.0
+    smooth_shift: float = 300.0
+    save_every: int = 25
+
+    def __post_init__(self) -> None:
+        _require_not_negative(self)
+        for name in ("every", "steps", "batch", "save_every"):
+            if getattr(self, name) < 1:
+                raise VrmmError(f"video.{name}={getattr(self, name)} must be 1 or more")
+        if self.visits < 0 or self.landmarks > 1 or self.fps <= 0:
+            raise VrmmError("video.visits must be 0 or more, video.landmarks lie in [0, 1], video.fps be positive")
+
+
 @dataclasses.dataclass(kw_only=True)
 class FitRecipe:
     """Everything a fit depends on beside the prior and the photos.
@@ -165,6 +226,7 @@ class FitRecipe:
         threads: CPU threads.
         image_size: working size of the photos, pixels.
         expressions: one expression for all photos or one each.
+        video: how a video is fitted.
     """
 
     seed: int = 0
@@ -174,6 +236,7 @@ class FitRecipe:
     losses: ImageWeights = dataclasses.field(default_factory=ImageWeights)
     inversion: InversionConfig = dataclasses.field(default_factory=InversionConfig)
     finetune: FinetuneConfig = dataclasses.field(default_factory=FinetuneConfig)
+    video: VideoConfig = dataclasses.field(default_factory=VideoConfig)
 
     def __post_init__(self) -> None:
         if self.image_size < 32:
@@ -187,3 +250,9 @@ def _require_not_negative(section: object) -> None:
         value = getattr(section, field.name)
         if isinstance(value, float) and value < 0:
             raise VrmmError(f"{field.name}={value} is negative; it must be 0 or more")
+
+
+def without_locality(recipe: FitRecipe) -> FitRecipe:
+    """The same recipe with lambda_LR = 0."""
+    locality = dataclasses.replace(recipe.finetune.locality, weight=0.0)
+    return dataclasses.replace(recipe, finetune=dataclasses.replace(recipe.finetune, locality=locality))

@@ -40,7 +40,7 @@ def render_solution(model: VRMM, solution: Solution, config: RenderConfig) -> He
     geometry = model.decode_geometry(solution.z_id.expand(frames, -1), solution.z_e)
     directions = view_directions(fixed, rotation.detach(), translation.detach())
     directions = directions.reshape(frames, views // frames, 3)
-    light = solution.light.expand(frames, *solution.light.shape)
+    light = head_light(model, solution, rotation.reshape(frames, views // frames, 3, 3)[:, 0].detach())
     voxels = model.decode_color(geometry, directions, light).flatten(0, 1)[:, None]
     # Relative to where the head is now, so that pose and lens can be differentiated while the rays stand still.
     place = translation.detach()
@@ -48,6 +48,16 @@ def render_solution(model: VRMM, solution: Solution, config: RenderConfig) -> He
     placement = _through_lens(placement, place, cameras)
     rendering = render_primitives(placement, voxels, _eyes(rotation), place, fixed, config)
     return HeadImages(image=rendering.image[:, 0], alpha=rendering.alpha[:, 0], vertices=geometry.vertices)
+
+
+def head_light(model: VRMM, solution: Solution, rotation: Float[Tensor, "F 3 3"]) -> Float[Tensor, "F L 3"]:
+    """The fitted light in the frames of heads with these rotations (head→world)."""
+    light = solution.light.expand(len(rotation), *solution.light.shape)
+    if solution.light_rotation is None:
+        return light
+    sphere = model.light_sphere
+    world = (sphere.directions @ solution.light_rotation.T).expand(len(rotation), -1, -1)
+    return sphere.radiance(world, light * sphere.solid_angle, rotation)
 
 
 def render_samples(

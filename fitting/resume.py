@@ -31,12 +31,14 @@ def inversion_key(prior_sha256: str, views: Views, recipe: FitRecipe) -> str:
 
 def fit_key(prior_sha256: str, views: Views, recipe: FitRecipe) -> str:
     """Changes whenever the avatar would come out differently."""
-    return _digest(prior_sha256, views, {**to_dict(recipe), "threads": 0})
+    parts = {name: value for name, value in to_dict(recipe).items() if name not in ("threads", "video")}
+    return _digest(prior_sha256, views, parts)
 
 
 def save_inversion(folder: Path, inversion: Inversion, key: str, seconds: float) -> None:
     """Write the inversion, whole or not at all."""
-    facts = {"key": key, "seconds": seconds, "losses": inversion.losses}
+    facts = {"key": key, "seconds": seconds, "losses": inversion.losses, "photo": inversion.photo}
+    facts["starts"] = inversion.starts
     atomic_write_bytes(folder / INVERSION, inversion.solution.npz(facts))
 
 
@@ -48,7 +50,8 @@ def load_inversion(folder: Path, key: str) -> tuple[Inversion, float] | None:
         return None
     if facts.get("key") != key:
         return None
-    return Inversion(solution=solution, losses=facts["losses"]), float(facts["seconds"])
+    more = {name: facts[name] for name in ("photo", "starts") if name in facts}
+    return Inversion(solution=solution, losses=facts["losses"], **more), float(facts["seconds"])
 
 
 def _digest(prior_sha256: str, views: Views, parts: dict[str, Any]) -> str:

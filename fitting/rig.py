@@ -19,7 +19,8 @@ def pose_in_rig(avatar: Avatar, cameras: list[Camera]) -> Pose:
 
     Args:
         avatar: fitted.
-        cameras: those that took its photos, in their order and at their size.
+        cameras: those that took its photos, in their order and at their size; or the first of them alone, for the
+            pose in the first photo, where every photo is of another moment.
 
     Raises:
         VrmmError: another number of cameras than of photos.
@@ -27,13 +28,14 @@ def pose_in_rig(avatar: Avatar, cameras: list[Camera]) -> Pose:
     if avatar.description["placed"]:
         return avatar.pose
     crops = np.array(avatar.description["crops"], np.float64)
-    if len(crops) != len(cameras):
+    if len(cameras) not in (1, len(crops)):
         raise VrmmError(f"the avatar was fitted to {len(crops)} photos, but {len(cameras)} cameras are given")
     template = avatar.model.template_landmarks
     solution = avatar.solution
     world = template @ solution.rotation.transpose(1, 2) + solution.translation[:, None]
     seen = solution.cameras.project(world).detach().double().numpy()
-    points = np.stack([_uncropped(pixels, crop) for pixels, crop in zip(seen, crops, strict=True)])
+    shown = len(cameras)
+    points = np.stack([_uncropped(pixels, crop) for pixels, crop in zip(seen[:shown], crops[:shown], strict=True)])
     model = template.double().numpy()
     lenses = np.stack([camera.intrinsics for camera in cameras])
     places = np.stack([camera.world_to_camera for camera in cameras])
@@ -57,7 +59,7 @@ class Gauge:
 
     @staticmethod
     def of_fit(fitted: Pose, true: Pose, cameras: list[Camera]) -> "Gauge":
-        """Such that the head's true distance is that of the fit; nothing is open where several cameras took photos."""
+        """Such that the head's true distance is that of the fit; nothing is open where several cameras see one pose."""
         axis = cameras[0].world_to_camera[2]
         depths = [float(axis[:3] @ pose.translation + axis[3]) for pose in (fitted, true)]
         scale = depths[0] / depths[1] if len(cameras) == 1 else 1.0

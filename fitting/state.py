@@ -40,6 +40,8 @@ class Solution:
         light: [N_l, 3] incoming radiance, head frame, never negative.
         rotation, translation: [K, 3, 3] and [K, 3] head→world, the same for all views of one world.
         cameras: K of them, with the focal lengths found.
+        light_rotation: head→world of the head frame that ``light`` is given in, where the light stays in the world
+            while the head turns (videos); None where the light is the same in every view's head frame.
     """
 
     z_id: Float[Tensor, "1 I"]
@@ -49,16 +51,20 @@ class Solution:
     rotation: Float[Tensor, "K 3 3"]
     translation: Float[Tensor, "K 3"]
     cameras: CameraBatch
+    light_rotation: Float[Tensor, "3 3"] | None = None
 
     def detached(self) -> "Solution":
         """The same values without gradients."""
         cameras = dataclasses.replace(self.cameras, intrinsics=self.cameras.intrinsics.detach())
-        return Solution(cameras=cameras, **{name: getattr(self, name).detach().clone() for name in _TENSORS})
+        tensors = {name: getattr(self, name).detach().clone() for name in _TENSORS}
+        return Solution(cameras=cameras, light_rotation=self.light_rotation, **tensors)
 
     def npz(self, facts: dict[str, Any]) -> bytes:
         """The content of an npz file that ``read`` reads; ``facts`` are kept beside the arrays as JSON."""
         values = {name: getattr(self, name) for name in _TENSORS}
         values |= {"world_to_camera": self.cameras.world_to_camera, "intrinsics": self.cameras.intrinsics}
+        if self.light_rotation is not None:
+            values["light_rotation"] = self.light_rotation
         arrays = {name: value.detach().cpu().numpy() for name, value in values.items()}
         data = io.BytesIO()
         shape = np.array([self.cameras.height, self.cameras.width])
@@ -80,7 +86,8 @@ class Solution:
                 height=height,
                 width=width,
             )
-            return Solution(cameras=cameras, **{name: tensors[name] for name in _TENSORS}), facts
+            found = {name: tensors[name] for name in _TENSORS}
+            return Solution(cameras=cameras, light_rotation=tensors.get("light_rotation"), **found), facts
         except (OSError, KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
             raise VrmmError(f"{path} does not hold a fit ({error}); fit again") from error
 
@@ -114,6 +121,7 @@ class FitState(nn.Module):
         self.turn = nn.Parameter(torch.zeros(poses, 3))
         self.shift = nn.Parameter(torch.zeros(poses, 3))
         self.log_focal = nn.Parameter(torch.zeros(views))
+        self.light_rotation: Tensor | None = None
 
     @staticmethod
     def at_pose(model: VRMM, views: Views, pose: InitialPose) -> "FitState":
@@ -135,6 +143,7 @@ class FitState(nn.Module):
             state.offset.copy_(solution.z_id - state.blend[None] @ state.identities)
             state.raw_light.copy_(torch.log(torch.expm1((solution.light / state.level).clamp(min=DARKEST))))
         state.z_e = nn.Parameter(solution.z_e.clone())
+        state.light_rotation = solution.light_rotation
         return state
 
     @staticmethod
@@ -143,6 +152,14 @@ class FitState(nn.Module):
         return FitState(
             model.identity_codes.weight, config.expression, config.light_directions, views.poses, len(views)
         )
+
+    @torch.no_grad()
+    def take(self, blend: Float[Tensor, "N"], z_e: Float[Tensor, "M E"], light: Float[Tensor, "L 3"]) -> None:
+        """Begin with this blend (its weights sum to 1), this expression (or one for each view) and this light."""
+        self.weights.copy_(blend - 1.0 / len(blend))
+        self.z_e = nn.Parameter(z_e.clone())
+        self.level.copy_(light.mean().clamp(min=1e-8))
+        self.raw_light.copy_(torch.log(torch.expm1((light / self.level).clamp(min=DARKEST))))
 
     def each_expression(self, views: int) -> None:
         """One expression code for every view instead of one for all."""
@@ -180,6 +197,7 @@ class FitState(nn.Module):
             rotation=rotation,
             translation=translation,
             cameras=dataclasses.replace(views.cameras, intrinsics=intrinsics),
+            light_rotation=self.light_rotation,
         )
 
 

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy.spatial import ConvexHull
 from torch import Tensor, nn
 
@@ -44,6 +44,11 @@ class LightSphere(nn.Module):
     def solid_angle(self) -> float:
         """Steradians that one direction stands for."""
         return 4.0 * math.pi / self.count
+
+    @property
+    def triangles(self) -> Int[Tensor, "T 3"]:
+        """Numbers of the three directions at the corners of every spherical triangle."""
+        return self._corners
 
     def weights(self, directions: Float[Tensor, "*B 3"]) -> Float[Tensor, "*B N"]:
         """Barycentric weights over the N_l directions of unit vectors in the head frame; rows sum to 1."""

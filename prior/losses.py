@@ -37,6 +37,7 @@ class LossConfig:
             a training frame shows alone; what a lamp leaves in shadow would otherwise be patchy.
         attached_shadow: L1 on the shading of voxels whose surface faces away from that direction; lamps that never
             burnt alone would otherwise leave blotches there.
+        shading_stride: these two are computed on every n-th frame of the batch.
         consistency_image, consistency_code: lambda_exp1 and lambda_exp2 of eq. 13.
         kl_ramp: part of the training over which ``kl`` grows from 0; at full weight from the start it would erase the
             expression code, which is all cost before the decoders have learnt to use it.
@@ -59,6 +60,7 @@ class LossConfig:
     negative: float = 1.0
     shading: float = 3.0
     attached_shadow: float = 15.0
+    shading_stride: int = 2
     consistency_image: float = 0.5
     consistency_code: float = 0.01
     kl_ramp: float = 0.4
@@ -70,8 +72,9 @@ class LossConfig:
         for field in dataclasses.fields(self):
             if field.name != "vgg_weights" and getattr(self, field.name) < 0:
                 raise VrmmError(f"losses.{field.name}={getattr(self, field.name)} is negative; weights are 0 or more")
-        if min(self.consistency_every, self.consistency_stride, self.shortest) < 1:
-            raise VrmmError("losses.consistency_every, losses.consistency_stride and losses.shortest must be 1 or more")
+        counts = ("consistency_every", "consistency_stride", "shading_stride", "shortest")
+        if min(getattr(self, name) for name in counts) < 1:
+            raise VrmmError(f"losses.{', losses.'.join(counts)} must be 1 or more")
 
     def at(self, name: str, progress: float) -> float:
         """Weight of a term when ``progress`` (0 to 1) of the training is done."""

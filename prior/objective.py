@@ -100,7 +100,11 @@ class Objective(nn.Module):
         """What holds for light from any ``single`` direction, whether a frame shows it alone or not."""
         if self.weights.shading == 0 and self.weights.attached_shadow == 0:
             return {}
-        shading = self.model.decode_shading(geometry, directions[:, :1], single)
+        every = slice(None, None, self.weights.shading_stride)
+        single = single[every]
+        shading = self.model.decode_shading(
+            [level[every] for level in geometry.features], directions[every, :1], single
+        )
         terms = {}
         if self.weights.shading > 0:
             terms["shading"] = losses.below_zero(shading).mean()

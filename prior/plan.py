@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from datasets.framing import CropBy
 from datasets.lightstage.heads import load_head_model
 from prior.primitives import TangentGrid
 from prior.recipe import TrainRecipe
@@ -102,7 +103,9 @@ def plan_training(recipe: TrainRecipe) -> Plan:
     frames = recipe.loader.batch_frames // recipe.trainer.ranks // recipe.trainer.accumulation
     views, every = recipe.loader.target_views, recipe.losses.consistency_every
     has_consistency = recipe.losses.uses_consistency(1.0)
-    height, width = recipe.capture.trained_shape(recipe.loader.image_size)
+    whole = recipe.capture.trained_shape(recipe.loader.image_size)
+    crop = recipe.loader.crop
+    height, width = whole if crop.by is CropBy.none else (crop.size, crop.size)
     pairs = samples_in_primitives(template, recipe)
     stages = list(_stages(model, recipe, frames, views, pairs, (height, width), ""))
     if has_consistency:
@@ -114,7 +117,7 @@ def plan_training(recipe: TrainRecipe) -> Plan:
     return Plan(
         parameters={name: count for name, count in parameters.items() if count},
         stages=tuple(stages),
-        memory=_memory(recipe, model, stages, frames, (height, width)),
+        memory=_memory(recipe, model, stages, frames, whole, (height, width)),
         frames=frames,
         views=views,
         image_shape=(height, width),
@@ -210,13 +213,18 @@ def _same(tensor: Tensor) -> Tensor:
 
 
 def _memory(
-    recipe: TrainRecipe, model: VRMM, stages: list[Stage], frames: int, shape: tuple[int, int]
+    recipe: TrainRecipe,
+    model: VRMM,
+    stages: list[Stage],
+    frames: int,
+    inputs: tuple[int, int],
+    targets: tuple[int, int],
 ) -> dict[str, int]:
     """Bytes of one rank by purpose. Activations are those of fp32; bf16 keeps down to half of them."""
     trainer, count = recipe.trainer, sum(parameter.numel() for parameter in model.parameters())
     shared = trainer.ranks if trainer.zero else 1
     master = FLOAT * count // shared if trainer.zero else 0
-    pixels = (recipe.loader.target_views + recipe.model.encoder_views) * shape[0] * shape[1]
+    pixels = recipe.model.encoder_views * math.prod(inputs) + recipe.loader.target_views * math.prod(targets)
     decoders = [stage.kept_bytes for stage in stages if stage.name.endswith(DECODED)]
     others = sum(stage.kept_bytes for stage in stages) - sum(decoders)
     memory = {

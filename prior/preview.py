@@ -1,5 +1,6 @@
 """Preview sheets during training: truth, model, another light, another identity."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,8 +12,8 @@ from torch import Tensor
 
 from datasets.batch import FrameBatch
 from datasets.loader import LoaderConfig, read_frame
-from datasets.shards import ShardSet, open_shards
-from datasets.views import default_input_cameras, training_subjects
+from datasets.shards import DamageError, ShardSet, open_shards
+from datasets.views import default_input_cameras, inputs_of_parts, training_subjects
 from prior.cameras import CameraBatch
 from prior.metrics import image_metrics
 from prior.pictures import Strip, draw_sheet, to_picture, write_picture
@@ -20,6 +21,7 @@ from prior.recipe import TrainRecipe
 from prior.render import RenderConfig, render_head
 from prior.vrmm import VRMM
 
+_LOG = logging.getLogger(__name__)
 SAMPLES = 5
 COLUMNS = ("truth", "model", "another light", "another identity")
 KEY_LIGHT = (0.75, 0.45, 0.5)
@@ -31,20 +33,28 @@ FILL = 0.35
 def write_preview(model: VRMM, recipe: TrainRecipe, folder: Path, step: int) -> Path:
     """Write ``previews/step_XXXXXX.png`` of a few fixed training samples; returns its path.
 
-    The random state, gradients and the model's mode are left as they were.
+    Samples that cannot be read are left out; where none can, there is no picture. The random state, gradients and the
+    model's mode are left as they were.
 
     Raises:
         VrmmError: the shards or the folder cannot be used.
     """
     shards = open_shards(recipe.loader.shards)
-    cameras = recipe.loader.input_cameras or list(default_input_cameras(shards.info))
+    cameras = recipe.loader.input_cameras or default_input_cameras(shards.info)
+    views = inputs_of_parts(shards.info, cameras)
     with inference(model):
-        strips = [
-            _strip(model, recipe.render, _sample(shards, recipe.loader, key, cameras[index % len(cameras)]))
-            for index, key in enumerate(preview_keys(shards, recipe.loader))
-        ]
+        strips = []
+        for index, key in enumerate(preview_keys(shards, recipe.loader)):
+            own = views[shards.source[shards.sample(key)]]
+            try:
+                batch = _sample(shards, recipe.loader, key, own[index % len(own)])
+            except DamageError as damage:
+                _LOG.warning("left out of the preview: %s", damage)
+                continue
+            strips.append(_strip(model, recipe.render, batch))
     path = Path(folder) / "previews" / f"step_{step:06d}.png"
-    write_picture(path, draw_sheet(COLUMNS, strips, cell=144, title=f"step {step}"))
+    if strips:
+        write_picture(path, draw_sheet(COLUMNS, strips, cell=144, title=f"step {step}"))
     return path
 
 

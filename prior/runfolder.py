@@ -11,7 +11,8 @@ from types import TracebackType
 from typing import Any
 
 from datasets.errors import VrmmError
-from datasets.files import atomic_write_bytes, atomic_write_json
+from datasets.files import atomic_write_bytes, atomic_write_json, read_json
+from datasets.loader import FrameLoader
 
 LIBRARIES = ("torch", "deepspeed", "webdataset", "kornia", "mitsuba", "numpy", "opencv-python-headless")
 
@@ -62,6 +63,26 @@ def describe_run(folder: Path, recipe_yaml: str, versions: dict[str, str]) -> No
     """Write recipe.yaml and versions.json."""
     atomic_write_bytes(folder / "recipe.yaml", recipe_yaml.encode())
     atomic_write_json(folder / "versions.json", versions)
+
+
+def describe_loading(folder: Path, loader: FrameLoader) -> None:
+    """Write loading.json: how many frames an epoch has and leaves over, and the loader's memory."""
+    facts = {
+        "frames": loader.frames,
+        "incomplete": loader.incomplete,
+        "steps_per_epoch": loader.steps_per_epoch,
+        "left_over_per_epoch": loader.dropped,
+        "memory_bytes_per_rank": loader.memory_bound(),
+    }
+    atomic_write_json(folder / "loading.json", facts)
+
+
+def remember_lost(folder: Path, rank: int, lost: dict[str, str]) -> None:
+    """Add samples that could not be read, and why, to the run's list of this rank; none is listed twice."""
+    path = folder / f"lost_rank{rank}.json"
+    if lost:
+        before = read_json(path, "a list of lost samples") if path.exists() else {}
+        atomic_write_json(path, before | lost)
 
 
 class MetricsLog:

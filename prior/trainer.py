@@ -20,6 +20,7 @@ from datasets.files import atomic_write_json
 from datasets.lightstage.heads import load_head_model
 from datasets.loader import FrameLoader
 from datasets.shards import DamageError
+from datasets.storage import resolve_folder
 from datasets.views import read_frame, training_keys
 from prior.capture_model import CaptureModel
 from prior.checkpoint import find_resume, load_checkpoint, save_checkpoint
@@ -32,7 +33,7 @@ from prior.objective import Objective, sample_generators
 from prior.preview import write_preview
 from prior.profiling import StepProfiler, phase
 from prior.recipe import Precision, TrainRecipe
-from prior.runfolder import MetricsLog, RunLock, describe_run, library_versions
+from prior.runfolder import MetricsLog, RunLock, describe_loading, describe_run, library_versions, remember_lost
 from prior.template import wrap_template
 from prior.vrmm import VRMM
 from prior.weights import save_weights
@@ -93,12 +94,13 @@ def _train(recipe: TrainRecipe, folder: Path, ranks: Ranks, progress: Progress |
     if is_main:
         describe_run(folder, to_yaml(recipe), library_versions())
         remember_data(folder, loader.shards.info, loader.subjects)
+        describe_loading(folder, loader)
     run.loop(loader, 0 if resume is None else resume.step, progress)
 
 
 def check_data(recipe: TrainRecipe, loader: FrameLoader) -> None:
     """Raises VrmmError where the shards cannot feed the recipe's model."""
-    views, size = len(loader.input_cameras), loader.image_shape
+    views, size = loader.input_views, loader.image_shape
     if views != recipe.model.encoder_views:
         raise VrmmError(
             f"the loader gives {views} input views but model.encoder_views={recipe.model.encoder_views}; "
@@ -106,11 +108,22 @@ def check_data(recipe: TrainRecipe, loader: FrameLoader) -> None:
         )
     if min(size) < MIN_IMAGE_SIZE:
         raise VrmmError(f"images of {size[0]}×{size[1]} are smaller than the encoder needs ({MIN_IMAGE_SIZE} pixels)")
+    unlit = loader.frames_of_unknown_light()
+    if unlit:
+        raise VrmmError(
+            f"{len(unlit)} frames, the first {unlit[0]}, do not say how they are lit, which is what a prior learns "
+            f"from; leave their capture out of {loader.shards.folder}"
+        )
     bare = loader.cameras_without_masks()
     if bare and not recipe.cameras.background:
         raise VrmmError(
             f"pictures of {', '.join(bare[:3])} have no masks, so the head would have to be what is behind it, too; "
             "set cameras.background=32"
+        )
+    if recipe.cameras.background and loader.moves_targets:
+        raise VrmmError(
+            "cameras.background learns what stands still behind a head, but loader.crop or loader.augment.crop moves "
+            "the pictures; leave them out, or set cameras.background=0"
         )
 
 
@@ -191,6 +204,7 @@ class TrainingRun:
                     progress(step, steps, values)
             stopping = stop.agreed()
             if step % trainer.checkpoint_every == 0 or step == steps or stopping:
+                remember_lost(self.folder, self.engine.global_rank, loader.lost)  # before: a resumed run skips them
                 self._save(step, float(terms["l1"]))
             if self.is_main and (step % trainer.preview_every == 0 or step == steps):
                 with self._averaged():
@@ -260,7 +274,7 @@ class TrainingRun:
         keep = self.recipe.trainer.keep_checkpoints
         save_checkpoint(self.engine, self.folder / "checkpoints", step, keep, loss, more)
         if self.is_main:
-            shards = str(Path(self.recipe.loader.shards).resolve())
+            shards = resolve_folder(self.recipe.loader.shards)
             with self._averaged():
                 save_weights(
                     self.model, self.recipe.render, self.folder, step=step, shards=shards, **self._camera_gains()

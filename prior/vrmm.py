@@ -306,20 +306,50 @@ class VRMM(nn.Module):
         )
 
     def decode_shading(
-        self, geometry: Geometry, view_direction: Float[Tensor, "B V 3"], light: Float[Tensor, "B N C"]
+        self, features: list[Tensor], view_direction: Float[Tensor, "B V 3"], light: Float[Tensor, "B N C"]
     ) -> Float[Tensor, "B R R V C D"]:
         """What ``decode_color`` multiplies the voxels' gain with, under light of any number C of channels.
 
         It has the sign of the voxels' radiance, and costs neither assembly nor raymarching. D are the voxels under
-        one texel.
+        one texel; ``features`` are those of ``Geometry``.
         """
         appearance = self.appearance_decoder
         lobes, look = self.lobes.gather(light), self.lobes.look(view_direction)
         with self._networks():
-            response = appearance.light(light, lobes, geometry.features).permute(0, 3, 4, 1, 2)[:, :, :, None]
-            gate = appearance.gate(geometry.features[-1], view_direction, look)[:, :, :, :, None]
+            response = appearance.light(light, lobes, features).permute(0, 3, 4, 1, 2)[:, :, :, None]
+            gate = appearance.gate(features[-1], view_direction, look)[:, :, :, :, None]
         return (response.float() * gate.float()) @ appearance.shading.weight.squeeze(0).T
+
+    def decode_response(
+        self, geometry: Geometry, view_direction: Float[Tensor, "B V 3"]
+    ) -> tuple[Float[Tensor, "B K D H W 3"], Float[Tensor, "B V K D H W L"]]:
+        """Gain and shading of every voxel: radiance_c = gain_c · Σ_l light_lc · shading_l, as ``decode_color`` has it.
+
+        It holds where the light branch is linear (``VRMMConfig.linear_light``). ``shading`` is the answer to each
+        direction of the light field alone.
+        """
+        appearance, config = self.appearance_decoder, self.config
+        single = torch.eye(config.light_directions, device=view_direction.device)
+        shading = self.decode_shading(geometry.features, view_direction, single.expand(len(view_direction), -1, -1))
+        with self._networks():
+            features = geometry.features[-1].permute(0, 2, 3, 1)
+            gain = torch.einsum("byxf,cnf->byxcn", features, appearance.gain.weight)
+        assert appearance.gain.bias is not None
+        gain = nn.functional.softplus((gain + appearance.gain.bias).float())[:, :, :, None]
+        return _by_voxel(gain, config)[:, 0], _by_voxel(shading, config)
 
     def description(self) -> dict[str, Any]:
         """What is needed beside the weights to build the same model again."""
         return {"config": dataclasses.asdict(self.config), "subjects": list(self.subjects)}
+
+
+def _by_voxel(texels: Float[Tensor, "B R R V C N"], config: VRMMConfig) -> Float[Tensor, "B V K D H W C"]:
+    """What the last maps say of the N voxels under each texel, voxel by voxel."""
+    across = config.resolution // config.grid
+    block = config.voxels // across
+    split = texels.unflatten(5, (config.voxels, block, block))
+    split = split.unflatten(2, (config.grid, across)).unflatten(1, (config.grid, across))
+    # [B, grid, across, grid, across, V, C, depth, block, block]
+    return split.permute(0, 5, 1, 3, 7, 2, 8, 4, 9, 6).reshape(
+        len(texels), texels.shape[3], config.primitives, *[config.voxels] * 3, texels.shape[4]
+    )

@@ -9,7 +9,7 @@ for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 import jaxtyping
 
 # Every jaxtyping annotation of these packages is checked by beartype when a test calls the function.
-jaxtyping.install_import_hook(["datasets", "prior", "fitting", "slurm"], "beartype.beartype")
+jaxtyping.install_import_hook(["datasets", "prior", "fitting", "slurm", "tools.export"], "beartype.beartype")
 
 from pathlib import Path
 

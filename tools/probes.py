@@ -1,4 +1,4 @@
-"""Small proofs that a library works here. ``python -m tools.probes NAME`` runs one; ``vrmm doctor`` runs them all.
+"""Small proofs that a library works here. ``python -m tools.probes NAME`` runs one; ``vrmm doctor`` runs all.
 
 A probe returns what it found in a few words and raises whatever the library raises. Each runs in a process of its
 own, because a library built for another processor does not raise, it dies.
@@ -51,6 +51,23 @@ def probe_torch() -> str:
     torch.testing.assert_close(torch.eye(3) @ torch.ones(3, 3), torch.ones(3, 3))
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
     return f"{torch.__version__} ({device})"
+
+
+def probe_cuda() -> str:
+    """Multiplies two matrices on the GPU and says whether its raymarching kernels can run."""
+    import torch
+
+    if torch.version.cuda is None:
+        raise RuntimeError(f"torch {torch.__version__} is built without CUDA")
+    if not torch.cuda.is_available():
+        raise RuntimeError(f"torch for CUDA {torch.version.cuda} finds no GPU; is the driver as new?")
+    ones = torch.ones(3, 3, device="cuda")
+    torch.testing.assert_close((torch.eye(3, device="cuda") @ ones).cpu(), torch.ones(3, 3))
+    from prior.raymarch.triton import problem
+
+    if problem():
+        raise RuntimeError(problem())
+    return f"torch for CUDA {torch.version.cuda}, Triton {importlib.metadata.version('triton')}"
 
 
 def probe_torchvision() -> str:
@@ -160,6 +177,9 @@ PROBES = {
     "video": Probe(title="H.264 encoder", run=probe_video, remedy="pip install --force-reinstall av", needed=False),
 }
 
+ASKED_FOR = {"cuda": probe_cuda}
+"""Probes that the doctor runs only where there is something to try."""
+
 
 if __name__ == "__main__":
-    print(PREFIX + PROBES[sys.argv[1]].run())
+    print(PREFIX + (ASKED_FOR.get(sys.argv[1]) or PROBES[sys.argv[1]].run)())

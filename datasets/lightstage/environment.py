@@ -74,6 +74,18 @@ class EnvironmentMap:
         radiance = self.radiance[:, left % width] * (1 - weight) + self.radiance[:, (left + 1) % width] * weight
         return EnvironmentMap(radiance=radiance)
 
+    def reduced(self, height: int = 64) -> "EnvironmentMap":
+        """The map in at most ``height`` rows, averaged so that every light keeps its power."""
+        import cv2
+
+        if self.radiance.shape[0] <= height:
+            return self
+        area = self.solid_angles[:, :1].astype(np.float32)
+        size = (2 * height, height)
+        power = cv2.resize((self.radiance * area[..., None]).astype(np.float32), size, interpolation=cv2.INTER_AREA)
+        area = cv2.resize(area, (1, height), interpolation=cv2.INTER_AREA)
+        return EnvironmentMap(radiance=power / area.reshape(height, 1, 1))
+
     def to_light(self, lamps: int = 256) -> Light:
         """Far lamps that replace the map.
 
@@ -98,7 +110,7 @@ class EnvironmentMap:
 
 
 def load_environment(path: Path | str) -> EnvironmentMap:
-    """Read a lat-long ``.hdr`` or ``.exr`` file.
+    """Read a lat-long panorama: ``.hdr``, ``.exr``, or an 8-bit ``.jpg`` or ``.png``, whose sRGB values are undone.
 
     Raises:
         VrmmError: a missing or unreadable file, or NaN or negative radiance in it.
@@ -106,13 +118,14 @@ def load_environment(path: Path | str) -> EnvironmentMap:
     path = Path(path)
     if not path.is_file():
         raise VrmmError(f"environment map {path} does not exist")
+    from datasets.lightstage.bitmaps import read_bitmap
     from datasets.lightstage.mitsuba_scene import mitsuba
 
     mi = mitsuba()
     try:
-        bitmap = mi.Bitmap(str(path)).convert(mi.Bitmap.PixelFormat.RGB, mi.Struct.Type.Float32, srgb_gamma=False)
-    except RuntimeError as error:
-        raise VrmmError(f"{path} is not an image that can be read; give a lat-long .hdr or .exr file") from error
+        bitmap = read_bitmap(path).convert(mi.Bitmap.PixelFormat.RGB, mi.Struct.Type.Float32, srgb_gamma=False)
+    except (OSError, RuntimeError) as error:
+        raise VrmmError(f"{path} is not an image that can be read; give a lat-long .hdr, .exr or .jpg file") from error
     try:
         return EnvironmentMap(radiance=np.array(bitmap, np.float32))
     except VrmmError as error:

@@ -1,6 +1,7 @@
 """What the people on the synthetic stage do: smooth sequences of strong expressions with head motion."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float
@@ -112,7 +113,7 @@ def expressions(names: tuple[str, ...], frames: int, seed: int, config: Performa
                 table[key + 1] = np.maximum(table[key + 1], strength * deck[key])
         if decks[0] and not table[key + 1].any():
             table[key + 1] = decks[0][key]
-    return _blend(table, np.arange(frames) / config.frames_per_gesture)
+    return blend_keys(table, np.arange(frames) / config.frames_per_gesture)
 
 
 def head_motion(frames: int, seed: int, config: PerformanceConfig) -> list[Pose]:
@@ -134,6 +135,30 @@ def rotation_matrix(vector: Float[np.ndarray, "3"]) -> Float[np.ndarray, "3 3"]:
     x, y, z = np.asarray(vector) / angle
     cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
     return np.eye(3) + np.sin(angle) * cross + (1.0 - np.cos(angle)) * cross @ cross
+
+
+def same_controls(values: Sequence[float], names: Sequence[str], wanted: Sequence[str]) -> tuple[float, ...]:
+    """An expression of one head model for another, whose controls have other names or another order.
+
+    Controls go by their ARKit names in any spelling of the sides. A control of both sides takes the mean of the two of
+    a model that moves each alone, which in turn take the value of one that moves both; what has no counterpart is at
+    rest.
+
+    Args:
+        values: of the controls ``names``, in [0, 1].
+        names: of the model that the expression is of.
+        wanted: of the model that is to wear it.
+    """
+    known: dict[str, list[tuple[str, float]]] = {}
+    for name, value in zip(names, values, strict=True):
+        base, side = _split(name)
+        known.setdefault(base, []).append((side, float(value)))
+    found = []
+    for name in wanted:
+        base, side = _split(name)
+        fitting = [value for own, value in known.get(base, []) if side in ("", own) or own == ""]
+        found.append(sum(fitting) / len(fitting) if fitting else 0.0)
+    return tuple(found)
 
 
 def _resolve(gestures: tuple[dict[str, float], ...], names: tuple[str, ...]) -> list[Float[np.ndarray, "E"]]:
@@ -174,7 +199,7 @@ def _deck(random: np.random.Generator, gestures: list[np.ndarray], count: int) -
     return drawn[:count]
 
 
-def _blend(table: Float[np.ndarray, "K E"], times: Float[np.ndarray, "F"]) -> Float[np.ndarray, "F E"]:
+def blend_keys(table: Float[np.ndarray, "K E"], times: Float[np.ndarray, "F"]) -> Float[np.ndarray, "F E"]:
     """Smoothstep between the keys: no jerk at the extremes."""
     before = np.minimum(times.astype(int), len(table) - 1)
     after = np.minimum(before + 1, len(table) - 1)

@@ -29,6 +29,19 @@ def load_head_model(spec: str) -> HeadModel:
     return ICTHead(read_ict(Path(spec).expanduser()))
 
 
+def expression_names(spec: str) -> tuple[str, ...]:
+    """The controls of a head model, as ``load_head_model(spec).expression_names``, without building the head.
+
+    Raises:
+        VrmmError: as ``load_head_model``.
+    """
+    if spec == PROCEDURAL:
+        from datasets.lightstage.procedural_expressions import NAMES
+
+        return NAMES
+    return load_head_model(spec).expression_names
+
+
 def make_subject(model: HeadModel, name: str, seed: int, tone: float) -> Subject:
     """A person: standard normal identity clipped to ±2, a pure function of the arguments.
 

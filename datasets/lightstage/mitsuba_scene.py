@@ -212,8 +212,8 @@ def make_sensor(mi: ModuleType, camera: Camera, samples: int, window: Window) ->
             "type": "perspective",
             "fov_axis": "x",
             "fov": float(np.degrees(2.0 * np.arctan(0.5 * camera.width / K[0, 0]))),
-            "principal_point_offset_x": float((K[0, 2] - 0.5 * camera.width) / camera.width),
-            "principal_point_offset_y": float((K[1, 2] - 0.5 * camera.height) / camera.height),
+            "principal_point_offset_x": float((0.5 * camera.width - K[0, 2]) / camera.width),  # its axes: left, up
+            "principal_point_offset_y": float((0.5 * camera.height - K[1, 2]) / camera.height),
             "near_clip": NEAR_METRES,
             "far_clip": FAR_METRES,
             "to_world": mi.ScalarTransform4f(to_world),

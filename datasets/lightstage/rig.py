@@ -55,7 +55,7 @@ class RigConfig:
 def make_cameras(config: RigConfig) -> tuple[Camera, ...]:
     """Training cameras, then held-out ones; names ``cam00``, ``cam01``, …"""
     level = 0.5 * (config.lowest_degrees + config.highest_degrees)
-    placed = [_direction(azimuth, min(level, 4.0)) for azimuth in INPUT_AZIMUTHS_DEGREES[: config.train_cameras]]
+    placed = [direction(azimuth, min(level, 4.0)) for azimuth in INPUT_AZIMUTHS_DEGREES[: config.train_cameras]]
     placed = _spread(placed, _patch(config, (0.0, 0.0)), config.train_cameras)
     placed = _spread(placed, _patch(config, _HELD_OUT_BORDER_DEGREES), config.train_cameras + config.held_out_cameras)
     return tuple(
@@ -111,7 +111,7 @@ def look_at_origin(
     )
 
 
-def _direction(azimuth_degrees: float, elevation_degrees: float) -> Float[np.ndarray, "3"]:
+def direction(azimuth_degrees: float, elevation_degrees: float) -> Float[np.ndarray, "3"]:
     """Unit vector; azimuth 0 is in front of the face, positive towards the subject's left."""
     azimuth, elevation = np.radians(azimuth_degrees), np.radians(elevation_degrees)
     return np.array([np.cos(elevation) * np.sin(azimuth), np.sin(elevation), np.cos(elevation) * np.cos(azimuth)])
@@ -124,7 +124,7 @@ def _patch(config: RigConfig, border: tuple[float, float]) -> Float[np.ndarray, 
     half = max(0.5 * (config.highest_degrees - config.lowest_degrees) - border[1], 0.0)
     return np.array(
         [
-            _direction(azimuth, elevation)
+            direction(azimuth, elevation)
             for elevation in np.linspace(middle - half, middle + half, 19)
             for azimuth in np.linspace(-reach, reach, 41)
         ]

@@ -238,6 +238,14 @@ class LightStage:
         """
         return np.concatenate(list(self.model.shape(self.subject(subject).identity, np.asarray(expression)).values()))
 
+    def landmarks(self, subject: str, expression: Float[np.ndarray, "E"]) -> Float[np.ndarray, "68 3"]:
+        """The Multi-PIE 68 points of a subject with an expression, head frame, metres.
+
+        Raises:
+            VrmmError: an unknown subject.
+        """
+        return self.model.landmarks(self.subject(subject).identity, np.asarray(expression))
+
     def render_frame(self, frame: Frame, camera: Camera) -> RenderedImage:
         """A picture of the capture, with its noise; a pure function of the config, the frame and the camera."""
         self._place(frame.subject, frame.expression, frame.pose or Pose.identity())

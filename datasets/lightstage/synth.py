@@ -1,7 +1,6 @@
 """Render a whole synthetic capture to a folder, over processes, resumable."""
 
 import functools
-import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from datasets.folder import CAPTURE, FolderCapture, read_capture_info, write_cap
 from datasets.lightstage.frame_files import frame_files
 from datasets.lightstage.stage import LightStage, StageConfig
 from datasets.lightstage.workers import Render, render_in_processes
+from datasets.worker_process import usable_cores
 
 Report = Callable[[int, int], object]
 """Called as ``report(frames done, frames in all)``."""
@@ -50,12 +50,6 @@ def synthesize(
         if report is not None:
             report(done, len(frames))
     return FolderCapture(out)
-
-
-def usable_cores() -> int:
-    """Cores that this process may run on."""
-    affinity = getattr(os, "sched_getaffinity", None)  # Linux only
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def _render(stage: LightStage, frames: Sequence[Frame], out: Path, processes: int) -> Iterator[str]:

@@ -2,9 +2,6 @@
 
 import collections
 import multiprocessing
-import os
-import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -12,6 +9,7 @@ from contextlib import ExitStack
 from typing import Any, Protocol, runtime_checkable
 
 from datasets.errors import VrmmError
+from datasets.worker_process import serve_parent
 
 
 @runtime_checkable
@@ -101,17 +99,8 @@ class JobPlan:
 def start_worker(make_render: Callable[[], Render]) -> None:
     """Make this process a worker that ends with its parent and leaves ctrl-C to it."""
     global _render
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_exit_with_parent, daemon=True).start()
+    serve_parent()
     _render = make_render()
-
-
-def _exit_with_parent() -> None:
-    """A worker whose parent was killed would wait for its next job for ever."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def _render_in_worker(job: Job) -> str:

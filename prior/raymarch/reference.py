@@ -6,6 +6,7 @@ gradients from the slab test of each ray against each oriented box, put in the o
 """
 
 import itertools
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -32,16 +33,21 @@ def march(scene: Scene) -> Tensor:
 def _march_rays(scene: Scene, image: int, rays: slice, last: Tensor) -> Tensor:
     """Rays ``rays`` of one image -> [n,4]."""
     with torch.no_grad():
-        samples = _samples(scene, image, rays, last[image, rays])
+        samples = samples_inside(scene, image, rays, last[image, rays])
     ray, _, primitive = samples
-    y = _local(scene, image, rays, samples)
+    y = local_coordinates(scene, image, rays, samples)
     value = _trilinear(scene.voxels[image], primitive, y)
-    fade = torch.exp(-scene.fade_scale * y.abs().pow(scene.fade_exponent).sum(-1))
-    a = value[:, 3] * fade * scene.step_size
-    return _accumulate(ray, a, value[:, :3], scene.ray_origin[image, rays].shape[0])
+    w = absorbed(ray, value[:, 3] * fade(scene, y) * scene.step_size)
+    rgba = torch.cat([value[:, :3], torch.ones_like(value[:, :1])], dim=-1) * w[:, None]
+    return rgba.new_zeros(scene.ray_origin[image, rays].shape[0], 4).index_add(0, ray, rgba)
 
 
-def _local(scene: Scene, image: int, rays: slice, samples: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+def fade(scene: Scene, y: Tensor) -> Tensor:
+    """How much of a voxel's opacity is left at y [N,3], near the faces of its box less -> [N]."""
+    return torch.exp(-scene.fade_scale * y.abs().pow(scene.fade_exponent).sum(-1))
+
+
+def local_coordinates(scene: Scene, image: int, rays: slice, samples: tuple[Tensor, Tensor, Tensor]) -> Tensor:
     """y = rotation^T (x - center) / half_size at x = origin + t direction, t = near + i step_size -> [N,3]."""
     ray, step, primitive = samples
     origin, direction = scene.ray_origin[image, rays], scene.ray_direction[image, rays]
@@ -53,7 +59,7 @@ def _local(scene: Scene, image: int, rays: slice, samples: tuple[Tensor, Tensor,
     return turned / scene.half_size[image].index_select(0, primitive)
 
 
-def _samples(scene: Scene, image: int, rays: slice, last: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def samples_inside(scene: Scene, image: int, rays: slice, last: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Ray, step and primitive [N] of all samples inside a primitive, in the order of accumulation."""
     ray, primitive, first, end = _hits(scene, image, rays, last)
     count = end - first + 1
@@ -61,7 +67,7 @@ def _samples(scene: Scene, image: int, rays: slice, last: Tensor) -> tuple[Tenso
     hit = torch.repeat_interleave(count)
     step = torch.arange(len(hit), device=hit.device) - start[hit] + first[hit]
     ray, primitive = ray[hit], primitive[hit]
-    inside = (_local(scene, image, rays, (ray, step, primitive)).abs() <= 1).all(-1)
+    inside = (local_coordinates(scene, image, rays, (ray, step, primitive)).abs() <= 1).all(-1)
     ray, step, primitive = ray[inside], step[inside], primitive[inside]
     steps = int(last.max()) + 1 if len(last) else 1
     order = torch.argsort((ray * steps + step) * scene.primitives + primitive)
@@ -90,24 +96,29 @@ def _hits(scene: Scene, image: int, rays: slice, last: Tensor) -> tuple[Tensor, 
     return ray, primitive, first[ray, primitive].long(), end[ray, primitive].long()
 
 
-def _trilinear(voxels: Tensor, primitive: Tensor, y: Tensor) -> Tensor:
-    """Values [N,4] of ``voxels`` [K,D,H,W,4] at y [N,3]: x along W, y along H, z along D, align_corners."""
-    depth, height, width, channels = voxels.shape[1:]
+def corners(shape: torch.Size, primitive: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """The eight voxels around y [N,3] as flat indices [N] and weights [N], for voxels of ``shape`` [K,D,H,W,…]."""
+    depth, height, width = shape[1:4]
     size = torch.tensor([width, height, depth], device=y.device)
     u = (y + 1) * ((size - 1) / 2).to(y.dtype)
     low = torch.minimum(u.detach().floor().long(), size - 2).clamp_min(0)
     weight = torch.stack([1 - (u - low), u - low])
-    flat = voxels.reshape(-1, channels)
     first = ((primitive * depth + low[:, 2]) * height + low[:, 1]) * width + low[:, 0]
-    value = flat.new_zeros(len(y), channels)
     for z, h, w in itertools.product(range(2), repeat=3):
-        corner = flat.index_select(0, first + (z * height + h) * width + w)
-        value = value + (weight[z, :, 2] * weight[h, :, 1] * weight[w, :, 0])[:, None] * corner
+        yield first + (z * height + h) * width + w, weight[z, :, 2] * weight[h, :, 1] * weight[w, :, 0]
+
+
+def _trilinear(voxels: Tensor, primitive: Tensor, y: Tensor) -> Tensor:
+    """Values [N,4] of ``voxels`` [K,D,H,W,4] at y [N,3]: x along W, y along H, z along D, align_corners."""
+    flat = voxels.reshape(-1, voxels.shape[-1])
+    value = flat.new_zeros(len(y), voxels.shape[-1])
+    for index, weight in corners(voxels.shape, primitive, y):
+        value = value + weight[:, None] * flat.index_select(0, index)
     return value
 
 
-def _accumulate(ray: Tensor, a: Tensor, colour: Tensor, rays: int) -> Tensor:
-    """w = min(alpha + a, 1) - alpha in order along each ray; sums of w * (colour, 1) -> [rays,4].
+def absorbed(ray: Tensor, a: Tensor) -> Tensor:
+    """w = min(alpha + a, 1) - alpha in order along each ray [N].
 
     ``ray`` [N] is ascending. A ray whose alpha has reached 1 has stopped.
     """
@@ -119,6 +130,4 @@ def _accumulate(ray: Tensor, a: Tensor, colour: Tensor, rays: int) -> Tensor:
     before = torch.nn.functional.pad(reached, (1, 0))[:, :-1] if shape[1] else reached
     stopped = (before.detach() >= 1).int().cumsum(1) > 0
     saturating = (reached.detach() >= 1).logical_and(~stopped)
-    w = torch.where(saturating, 1 - before, padded).masked_fill(stopped, 0.0)[row, column]
-    rgba = torch.cat([colour, torch.ones_like(colour[:, :1])], dim=-1) * w[:, None]
-    return a.new_zeros(rays, 4).index_add(0, ray, rgba)
+    return torch.where(saturating, 1 - before, padded).masked_fill(stopped, 0.0)[row, column]

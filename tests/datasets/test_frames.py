@@ -83,7 +83,23 @@ def _frame() -> Frame:
 
 def _plain(frame: Frame) -> dict:
     values = dataclasses.asdict(frame)
-    values["light"] = {name: array.tolist() for name, array in values["light"].items()}
+    values["light"] = {name: np.asarray(array).tolist() for name, array in values["light"].items()}
     if values["pose"] is not None:
         values["pose"] = {name: array.tolist() for name, array in values["pose"].items()}
     return values
+
+
+def test_light_that_nobody_knows_is_not_darkness() -> None:
+    unknown = dataclasses.replace(_frame(), light=Light.unknown())
+    dark = dataclasses.replace(_frame(), light=Light(positions=np.zeros((0, 3)), irradiance=np.zeros((0, 3))))
+    assert not frame_from_members(frame_members(unknown)).light.known
+    assert frame_from_members(frame_members(dark)).light.known
+    assert not (unknown.light + dark.light).known
+    assert b"light_known" not in frame_members(dark)[META], "captures written before must stay byte for byte"
+
+
+def test_lamps_of_unknown_light_are_damage() -> None:
+    members = frame_members(_frame())
+    meta = members[META].replace(b'"split"', b'"light_known": false, "split"')
+    with pytest.raises(VrmmError, match="frame x has an unreadable description .*lamps of a light that nobody knows"):
+        frame_from_members({**members, META: meta}, "frame x")

@@ -93,6 +93,23 @@ def test_mask_is_the_coverage_of_the_sphere(renderer):
     assert mask.sum() == pytest.approx(area, rel=0.005)
 
 
+@pytest.mark.parametrize("size", [(48, 48), (48, 64), (64, 48)])
+@pytest.mark.parametrize("shift", [(0.0, 0.0), (7.0, -4.0)])
+def test_the_principal_point_may_lie_anywhere(renderer, size, shift):
+    """Whole, and where the camera projects it: real cameras are not centred."""
+    centred = camera()
+    intrinsics = centred.intrinsics.copy()
+    intrinsics[:2, 2] = np.array(size) / 2 + shift
+    view = dataclasses.replace(centred, intrinsics=intrinsics, width=size[0], height=size[1])
+    mask, whole = (renderer.geometry(c, samples=16).mask[0] for c in (view, centred))
+    y, x = np.mgrid[: size[1], : size[0]] + 0.5
+    middle = np.array([(mask * x).sum(), (mask * y).sum()]) / mask.sum()
+    np.testing.assert_allclose(
+        middle, view.project(np.zeros((1, 3)))[0], atol=0.02
+    )  # the template is no perfect sphere
+    assert mask.sum() == pytest.approx(whole.sum(), rel=1e-3)
+
+
 @pytest.mark.parametrize("shift", [(0.0, 0.0, 0.0), (0.05, -0.03, 0.0), (0.14, 0.0, 0.0), (0.9, 0.0, 0.0)])
 def test_the_window_around_a_head_holds_all_of_it(renderer, shift):
     renderer.place(SUBJECT, np.zeros(0), Pose(rotation=np.eye(3), translation=np.array(shift)))

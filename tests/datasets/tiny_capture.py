@@ -31,7 +31,10 @@ def on_ring(azimuth_degrees: float) -> tuple[float, float, float]:
 
 
 class TinyCapture(Capture):
-    """``subjects`` × ``frames`` frames; the last subject and every fifth frame are held out if ``splits``."""
+    """``subjects`` × ``frames`` frames; the last subject and every fifth frame are held out if ``splits``.
+
+    Captures of another ``name`` have other pictures and lamps; ``turn`` (degrees) places the rig elsewhere.
+    """
 
     def __init__(
         self,
@@ -42,14 +45,22 @@ class TinyCapture(Capture):
         splits: bool = True,
         masks: bool = True,
         size: tuple[int, int] = (16, 12),
+        name: str = "tiny",
+        turn: float = 0.0,
+        flat_lit: bool = False,
     ) -> None:
+        self._seed = () if name == "tiny" else (name,)
+        self._flat_lit = flat_lit
         names = tuple(f"s{number}" for number in range(subjects))
         angles = {"back": 180, "left": 40, "front": 2, "right": -33, "top": 10, "spare": -70}
         width, height = size
-        cameras = [look_at_origin(name, on_ring(angle), width=width, height=height) for name, angle in angles.items()]
-        cameras.append(look_at_origin("hidden", on_ring(15), width=width, height=height, split="held_out"))
+        cameras = [
+            look_at_origin(camera, on_ring(angle + turn), width=width, height=height)
+            for camera, angle in angles.items()
+        ]
+        cameras.append(look_at_origin("hidden", on_ring(15 + turn), width=width, height=height, split="held_out"))
         self._info = CaptureInfo(
-            name="tiny",
+            name=name,
             cameras=tuple(cameras),
             subjects=names,
             subject_splits={name: "held_out" if splits and name == names[-1] else "train" for name in names},
@@ -71,12 +82,12 @@ class TinyCapture(Capture):
     def image(self, key: str, camera: str) -> np.ndarray:
         """The truth: [H, W, 3] float32 radiance."""
         shape = (self._info.cameras[0].height, self._info.cameras[0].width, 3)
-        return _random(key, camera).random(shape, dtype=np.float32)
+        return _random(key, camera, *self._seed).random(shape, dtype=np.float32)
 
     def mask(self, key: str, camera: str) -> np.ndarray:
         """The truth: [H, W] float32, a multiple of 1/255."""
         shape = (self._info.cameras[0].height, self._info.cameras[0].width)
-        return _random(key, camera, "mask").integers(0, 256, shape).astype(np.float32) / np.float32(255.0)
+        return _random(key, camera, "mask", *self._seed).integers(0, 256, shape).astype(np.float32) / np.float32(255.0)
 
     def members(self, frame: Frame) -> dict[str, bytes]:
         members = {}
@@ -86,10 +97,9 @@ class TinyCapture(Capture):
                 members[f"{camera.name}.mask.png"] = encode_mask(self.mask(frame.key, camera.name))
         return members
 
-    @staticmethod
-    def _frame(subject: str, index: int, splits: bool) -> Frame:
-        rng = _random(subject, str(index))
-        lamps = 1 + index % 3
+    def _frame(self, subject: str, index: int, splits: bool) -> Frame:
+        rng = _random(subject, str(index), *self._seed)
+        lamps = 8 if self._flat_lit else 1 + index % 3
         return Frame(
             subject=subject,
             sequence="talk",
@@ -97,7 +107,7 @@ class TinyCapture(Capture):
             split="held_out" if splits and index % 5 == 4 else "train",
             light=Light(positions=rng.normal(size=(lamps, 3)), irradiance=rng.random((lamps, 3))),
             light_pattern=f"p{lamps}",
-            full_on=index == 0,
+            full_on=self._flat_lit or index == 0,
             nearest_full_on=f"{subject}_talk_000000",
             pose=Pose(rotation=np.eye(3), translation=rng.normal(size=3)),
             expression=tuple(rng.random(4).tolist()),

@@ -307,4 +307,4 @@ def test_impossible_recipes(change: dict, message: str) -> None:
 
 
 def test_curves_stay_short() -> None:
-    assert len(fitting_fit._thinned([0.0] * 1001)) <= fitting_fit.CURVE_POINTS
+    assert len(fitting_fit.thinned([0.0] * 1001)) <= fitting_fit.CURVE_POINTS

@@ -28,6 +28,11 @@ def save(path: Path, rgb: np.ndarray, points: np.ndarray | None = None) -> Path:
     return path
 
 
+def tinted(shape: tuple[int, int]) -> np.ndarray:
+    """A plain picture that is not grey."""
+    return np.full((*shape, 3), (200, 160, 140), np.uint8)
+
+
 def full_mask(path: Path, shape: tuple[int, int]) -> None:
     cv2.imwrite(str(path.with_suffix("").with_name(path.stem + ".mask.png")), np.full(shape, 255, np.uint8))
 
@@ -48,6 +53,7 @@ def test_pixels_are_linear_radiance(tmp_path: Path, dtype: type) -> None:
 def test_the_mask_multiplies_the_picture(tmp_path: Path) -> None:
     rgba = np.full((48, 48, 4), 255, np.uint8)
     rgba[:, :24, 3] = 0
+    rgba[0, 0] = (255, 0, 0, 0)  # a picture without any colour is refused
     photo = read_photo(save(tmp_path / "p.png", rgba), 48)
     assert photo.mask_source == "alpha"
     assert photo.image[:, :, :24].abs().max() == 0
@@ -77,6 +83,7 @@ def test_exif_orientation_is_applied(tmp_path: Path) -> None:
 def test_the_crop_carries_landmarks_and_lens(tmp_path: Path) -> None:
     points = points_around(300, 210, 60)
     rgb = np.zeros((400, 500, 3), np.uint8)
+    rgb[..., 2] = 4  # no grey picture
     x, y = points[7].astype(int)
     rgb[y - 2 : y + 3, x - 2 : x + 3] = 255
     path = save(tmp_path / "p.png", rgb, points)
@@ -98,7 +105,7 @@ def test_the_crop_carries_landmarks_and_lens(tmp_path: Path) -> None:
 
 
 def test_beyond_the_edge_nothing_is_known(tmp_path: Path) -> None:
-    path = save(tmp_path / "p.png", np.full((60, 40, 3), 200, np.uint8), points_around(20, 30, 30))
+    path = save(tmp_path / "p.png", tinted((60, 40)), points_around(20, 30, 30))
     full_mask(path, (60, 40))
     photo = read_photo(path, 60)
     assert photo.valid[0, :, :10].max() == 0
@@ -139,14 +146,15 @@ def test_a_head_before_a_plain_wall_is_cut_out(tmp_path: Path) -> None:
         (lambda path: path.write_bytes(b"no picture"), "cannot be read as an 8- or 16-bit picture"),
         (lambda path: path.write_bytes(b""), "cannot be read"),
         (lambda path: cv2.imwrite(str(path), np.full((48, 48), 99, np.uint8)), "grey"),
-        (lambda path: path.with_name("p.lmk.npz").unlink(), "has no landmarks: put"),
+        (lambda path: path.with_name("p.lmk.npz").unlink(), "has no landmarks of a face: put"),
         (lambda path: write_landmarks(path, points_around(500, 26, 20)), "lie outside its 48×48"),
         (lambda path: write_landmarks(path, points_around(24, 26, 3)), "only 3 pixels large"),
+        (lambda path: write_landmarks(path, points_around(43, 26, 30)), "the face is cut off"),
         (lambda path: full_mask(path, (40, 48)), "is 48×40 but its photo 48×48"),
     ],
 )
 def test_bad_photos_give_one_line(tmp_path: Path, make, message: str) -> None:
-    path = save(tmp_path / "p.png", np.full((48, 48, 3), 99, np.uint8))
+    path = save(tmp_path / "p.png", tinted((48, 48)))
     make(path)
     with pytest.raises(VrmmError, match=message) as caught:
         read_photo(path, 48)
@@ -161,7 +169,7 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_camera_of_another_size_is_refused(tmp_path: Path) -> None:
-    path = save(tmp_path / "p.png", np.full((48, 48, 3), 99, np.uint8))
+    path = save(tmp_path / "p.png", tinted((48, 48)))
     camera = PhotoCamera(intrinsics=np.eye(3), width=96, height=96, world_to_camera=None)
     with pytest.raises(VrmmError, match="is 48×48 but its camera 96×96"):
         read_photo(path, 48, camera)

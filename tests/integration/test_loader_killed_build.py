@@ -45,6 +45,9 @@ def test_kill_at_any_moment_then_build_again(tmp_path: Path) -> None:
         finished = child.wait(timeout=600) == 0
         killed += not finished
         shards_seen.append(len(list(out.glob("*.tar"))))
+        for path in out.glob("*.tar"):
+            assert path.read_bytes() == (reference / path.name).read_bytes(), "a shard is whole or absent"
+        assert finished or not (out / "manifest.json").exists() or verify_shards(out) == [], "the manifest is last"
         assert killed <= KILLS
     assert killed >= 3, "the build was over before it could be killed: slow it down"
     assert shards_seen == sorted(shards_seen), "finished shards are kept"

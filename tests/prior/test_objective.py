@@ -43,7 +43,7 @@ def below_zero_share(model):
     z_id, z_e = torch.randn(1, SMALL.identity), torch.randn(1, SMALL.expression)
     geometry = model.decode_geometry(z_id, z_e)
     light = torch.eye(SMALL.light_directions)[None]
-    return float((model.decode_shading(geometry, torch.tensor([[[0.0, 0.0, 1.0]]]), light) < 0).float().mean())
+    return float((model.decode_shading(geometry.features, torch.tensor([[[0.0, 0.0, 1.0]]]), light) < 0).float().mean())
 
 
 def test_hinge_on_shading_turns_negative_light_positive_for_every_direction():
@@ -64,7 +64,7 @@ def light_from_behind(model):
     torch.manual_seed(5)
     z_id, z_e = torch.randn(1, SMALL.identity), torch.randn(1, SMALL.expression)
     geometry, light = model.decode_geometry(z_id, z_e), torch.eye(SMALL.light_directions)[None]
-    shading = model.decode_shading(geometry, torch.tensor([[[0.0, 0.0, 1.0]]]), light).clamp(min=0.0)
+    shading = model.decode_shading(geometry.features, torch.tensor([[[0.0, 0.0, 1.0]]]), light).clamp(min=0.0)
     behind = (model.lobes.behind(light) > 0.2)[:, :, :, None, :, None]
     return float((shading * behind).sum().detach() / shading.sum().detach())
 

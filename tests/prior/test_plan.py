@@ -46,6 +46,17 @@ def test_memory_follows_what_the_recipe_switches():
     assert "moving average" in plan_training(recipe("optimizer.ema=0.9")).memory
 
 
+def test_cropped_pictures_are_what_is_rendered():
+    whole = plan_training(recipe("capture.width=512", "capture.height=384", "loader.target_views=2"))
+    cropped = plan_training(
+        recipe("capture.width=512", "capture.height=384", "loader.crop.by=mask", "loader.crop.size=128")
+    )
+    assert (whole.image_shape, cropped.image_shape) == ((384, 512), (128, 128))
+    assert cropped.step_flops < whole.step_flops
+    inputs, frames = whole.memory["pictures"] - cropped.memory["pictures"], whole.frames
+    assert inputs == 16 * frames * 2 * (384 * 512 - 128 * 128), "the encoders' pictures stay whole"
+
+
 def test_samples_in_primitives_are_those_that_a_real_march_meets():
     template, radius, step, size = sphere_template(), 0.16, 0.004, 48
     trained = TrainRecipe(model=SMALL, render=RenderConfig(step=step, radius=radius))

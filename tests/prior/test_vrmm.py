@@ -67,12 +67,12 @@ def test_shading_is_the_voxels_radiance_without_their_gain():
     geometry = model.decode_geometry(z_id, z_e)
     view = torch.nn.functional.normalize(torch.randn(2, 2, 3), dim=-1)
     voxels = model.decode_color(geometry, view, light)
-    shading = model.decode_shading(geometry, view, light)
+    shading = model.decode_shading(geometry.features, view, light)
     assert (shading < 0).any(), "an untrained model answers with negative light, too"
     below = (voxels[..., :3] < 0).flatten(2, 5).sum(dim=(2, 3))
     torch.testing.assert_close((shading < 0).sum(dim=(1, 2, 4, 5)), below)
     grey = light.mean(dim=2, keepdim=True)
-    torch.testing.assert_close(model.decode_shading(geometry, view, grey), shading.mean(dim=4, keepdim=True))
+    torch.testing.assert_close(model.decode_shading(geometry.features, view, grey), shading.mean(dim=4, keepdim=True))
 
 
 def test_light_of_each_sample_colours_that_sample_alone():

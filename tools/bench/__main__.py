@@ -2,11 +2,14 @@
 
 import typer
 
+from tools.bench.corruption import corruption
+from tools.bench.export import export
 from tools.bench.faults import faults
+from tools.bench.loader import loader
 from tools.bench.raymarch import raymarch
 from tools.bench.train_step import train_step
 
-COMMANDS = (raymarch, train_step, faults)
+COMMANDS = (raymarch, train_step, faults, loader, corruption, export)
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from datasets.config import first_difference
 from datasets.errors import VrmmError
 from datasets.files import atomic_write_json, read_json
 
@@ -92,14 +93,3 @@ class StageBook:
         total = sum(self._seconds.values())
         rounded = {stage: round(seconds, 2) for stage, seconds in self._seconds.items()}
         atomic_write_json(self.folder / TIMING, {**rounded, "total": round(total, 2)})
-
-
-def first_difference(held: Any, asked: Any, name: str = "") -> str | None:
-    """One line that names the first entry in which two JSON values differ, or None."""
-    if isinstance(held, dict) and isinstance(asked, dict):
-        for key in sorted(held.keys() | asked.keys()):
-            found = first_difference(held.get(key), asked.get(key), f"{name}.{key}" if name else key)
-            if found is not None:
-                return found
-        return None
-    return None if held == asked else f"{name} was {held!r} and is {asked!r} now"

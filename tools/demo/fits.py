@@ -10,22 +10,21 @@ import torch
 
 from datasets.capture import Frame
 from datasets.errors import VrmmError
-from datasets.files import atomic_write_json
-from fitting.avatar import Avatar, inverted_avatar
-from fitting.fit import Prior, fit
+from datasets.files import atomic_write_json, read_json
+from fitting.avatar import Avatar
+from fitting.fit import Prior
 from fitting.inputs import CAMERAS, prepare_inputs, subject_frames
-from fitting.recipe import FinetuneConfig, FitRecipe
-from fitting.truth import Category, FitComparison, FittedSubject, FitTruthConfig, evaluate_fit
+from fitting.pool import do_fits
+from fitting.stages import STAGES, fit_photo_stages
+from fitting.truth import Category, FitComparison, FittedSubject, FitTruthConfig, evaluate_fit, render_fit_truth
 from prior.evaluation.run import TrainedRun, load_run
 from prior.metrics import mean_of
 from prior.pictures import Strip, draw_sheet, error_picture, to_picture, write_picture
-from tools.demo.fit_pool import fit_in_processes
 from tools.demo.settings import DemoSettings
 
 Progress = Callable[[int, int], object]
 
-STAGES = {"inversion_only": "inversion", "finetuned": "fine-tuned", "finetuned_without_lr": "without locality"}
-"""Keys of fit.json, in the words of sheets."""
+NUMBERS = "measured.json"
 PROCESSES = 2
 """Fits at a time, with the threads of the recipe each."""
 
@@ -79,12 +78,22 @@ def fit_everyone(settings: DemoSettings, folder: Path, progress: Progress) -> No
         for photo_set in PHOTO_SETS
         for person in people
     ]
-    whole = settings.fitting.inversion.steps + 2 * settings.fitting.finetune.steps
-    fit_in_processes(cases, PROCESSES, whole, progress)
+    do_fits(cases, PROCESSES, _part(progress, 0.0, 0.5))
+    for number, case in enumerate(cases):
+        case.render_truth(
+            run, _part(progress, 0.5 + 0.25 * number / len(cases), 0.5 + 0.25 * (number + 1) / len(cases))
+        )
+    do_fits([Measurement(case) for case in cases], PROCESSES, _part(progress, 0.75, 1.0))
     for photo_set in PHOTO_SETS:
-        results = {case.person: case.measure(run) for case in cases if case.photo_set is photo_set}
+        measured = [Measurement(case) for case in cases if case.photo_set is photo_set]
+        results = {measurement.subject: measurement.result() for measurement in measured}
         mean = mean_of([{name: result[name] for name in STAGES} for result in results.values()])
         atomic_write_json(folder / "fit" / photo_set.name / "fit.json", {**mean, "subjects": results})
+
+
+def _part(progress: Progress, begin: float, end: float) -> Progress:
+    """Progress of a part of the work, in per mille of all of it."""
+    return lambda done, total: progress(round(1000 * (begin + (end - begin) * done / max(total, 1))), 1000)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -113,71 +122,93 @@ class Case:
         return f"{self.photo_set.name}/{self.person}"
 
     @property
+    def steps(self) -> int:
+        """Of one inversion and two fine-tunings."""
+        return self.settings.fitting.inversion.steps + 2 * self.settings.fitting.finetune.steps
+
+    @property
     def folder(self) -> Path:
         """Holds its photos and avatars."""
         place = self.demo / "fit" / self.photo_set.name
         return place if self.is_first else place / "subjects" / self.person
 
-    def fit(self, report: Callable[[int], None]) -> dict[str, Avatar]:
+    def fit(self, report: Callable[[int], object]) -> dict[str, Avatar]:
         """The avatars by stage, fitted unless they are there; ``report`` is called with the steps done."""
         run = load_run(self.demo / "prior", self.demo / "shards")
         frame = photographed_frame(subject_frames(run.shards, self.person))
         photos = prepare_inputs(run.shards, frame, self.photo_set.cameras(run), self.folder / "photos")
-        return self._fit(photos, Prior.load(self.demo / "prior"), report)
+        return fit_photo_stages(
+            photos,
+            Prior.load(self.demo / "prior"),
+            self.settings.fitting,
+            self.folder,
+            cameras=self.folder / "photos" / CAMERAS if self.photo_set.known_cameras else None,
+            report=report,
+        )
+
+    def render_truth(self, run: TrainedRun, progress: Progress) -> None:
+        """Render what ``measure`` compares with."""
+        render_fit_truth(self._subject(run, {}), run.folder / "truth", self._truth, progress)
 
     def measure(self, run: TrainedRun) -> dict[str, Any]:
         """Compare the fitted avatars with truth and write ``comparison.png``; returns the numbers."""
-        frame = photographed_frame(subject_frames(run.shards, self.person))
         avatars = self.fit(lambda steps: None)
-        torch.set_num_threads(PROCESSES * self.settings.fitting.threads)
-        subject = FittedSubject(run=run, frame=frame, cameras=self.photo_set.cameras(run), stages=avatars)
-        truth = QUICK_TRUTH if self.settings.quick else DEMO_TRUTH
-        result, comparisons = evaluate_fit(subject, run.folder / "truth", truth)
+        torch.set_num_threads(self.settings.fitting.threads)
+        result, comparisons = evaluate_fit(self._subject(run, avatars), run.folder / "truth", self._truth)
         write_picture(self.folder / "comparison.png", comparison_sheet(self.person, comparisons))
         finetuned = avatars["finetuned"].report
         kept = {name: finetuned[name] for name in ("seconds", "sound", "reasons", "diagnostics") if name in finetuned}
         return {**result, **kept, "known_cameras": self.photo_set.known_cameras}
 
-    def _fit(self, photos: Sequence[Path], prior: Prior, steps_done: Callable[[int], None]) -> dict[str, Avatar]:
-        recipe = self.settings.fitting
-        before = {"inversion": 0, "fine-tuning": recipe.inversion.steps}
-        out = self.folder / "avatar"
+    @property
+    def _truth(self) -> FitTruthConfig:
+        return QUICK_TRUTH if self.settings.quick else DEMO_TRUTH
 
-        def run(recipe: FitRecipe, out: Path, offset: int, inversion_from: Path | None) -> Avatar:
-            return fit(
-                photos,
-                prior,
-                recipe,
-                out,
-                cameras=self.folder / "photos" / CAMERAS if self.photo_set.known_cameras else None,
-                inversion_from=inversion_from,
-                progress=lambda stage, done, steps, loss: steps_done(offset + before[stage] + done),
-            )
-
-        avatar = run(recipe, out, 0, None)
-        without = run(without_locality(recipe), self.folder / "avatar_without_lr", recipe.finetune.steps, out)
-        return {
-            "inversion_only": inverted_avatar(avatar, prior.folder),
-            "finetuned": avatar,
-            "finetuned_without_lr": without,
-        }
+    def _subject(self, run: TrainedRun, avatars: dict[str, Avatar]) -> FittedSubject:
+        frame = photographed_frame(subject_frames(run.shards, self.person))
+        return FittedSubject(run=run, frame=frame, cameras=self.photo_set.cameras(run), stages=avatars)
 
 
-DEMO_TRUTH = FitTruthConfig(lights=1, environments=2, expressions=6)
-QUICK_TRUTH = FitTruthConfig(lights=1, environments=1, expressions=2)
+@dataclasses.dataclass(frozen=True)
+class Measurement:
+    """The comparison of one case with truth, a job of its own; its numbers wait in a file."""
+
+    case: Case
+
+    @property
+    def subject(self) -> str:
+        """The person."""
+        return self.case.person
+
+    @property
+    def key(self) -> str:
+        """Names the case."""
+        return self.case.key
+
+    @property
+    def steps(self) -> int:
+        """One."""
+        return 1
+
+    def fit(self, report: Callable[[int], object]) -> None:
+        """Compare; truth and avatars are there already."""
+        run = load_run(self.case.demo / "prior", self.case.demo / "shards")
+        atomic_write_json(self.case.folder / NUMBERS, self.case.measure(run))
+        report(1)
+
+    def result(self) -> dict[str, Any]:
+        """What ``Case.measure`` gave."""
+        return read_json(self.case.folder / NUMBERS, "the numbers of a fit")
+
+
+DEMO_TRUTH = FitTruthConfig(lights=1, lamps=1, environments=2, expressions=6)
+QUICK_TRUTH = FitTruthConfig(lights=1, lamps=1, environments=1, expressions=2)
 
 
 def photographed_frame(frames: Sequence[Frame]) -> Frame:
     """The moment the photos show: evenly lit, and after the first frame, so that the face is not at rest."""
     lit = [frame for frame in frames[1:] if frame.full_on]
     return lit[0] if lit else frames[-1]
-
-
-def without_locality(recipe: FitRecipe) -> FitRecipe:
-    """The same recipe with lambda_LR = 0."""
-    finetune: FinetuneConfig = recipe.finetune
-    locality = dataclasses.replace(finetune.locality, weight=0.0)
-    return dataclasses.replace(recipe, finetune=dataclasses.replace(finetune, locality=locality))
 
 
 def comparison_sheet(person: str, comparisons: Sequence[FitComparison]) -> np.ndarray:

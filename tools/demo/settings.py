@@ -22,7 +22,7 @@ class DemoSettings:
         prior: of the training; its shards are those of the demo's folder.
         fitting: of the fits.
         evaluation: how many pictures.
-        video_frames: of each video.
+        video_seconds: of each video.
         video_size: pixels of a head in a video.
     """
 
@@ -31,7 +31,7 @@ class DemoSettings:
     prior: TrainRecipe
     fitting: FitRecipe
     evaluation: EvaluationConfig
-    video_frames: int
+    video_seconds: float
     video_size: int
 
     @staticmethod
@@ -48,9 +48,9 @@ class DemoSettings:
             stage=stage,
             prior=prior,
             fitting=load_config(FitRecipe, recipe_path("fitting", "default"), QUICK_FITTING if quick else DEMO_FITTING),
-            evaluation=QUICK_EVALUATION if quick else EvaluationConfig(),
-            video_frames=24 if quick else 84,
-            video_size=128 if quick else 224,
+            evaluation=QUICK_EVALUATION if quick else DEMO_EVALUATION,
+            video_seconds=VIDEO[quick][0],
+            video_size=VIDEO[quick][1],
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -65,11 +65,24 @@ class DemoSettings:
         }
 
 
+VIDEO = {True: (1.0, 128), False: (3.5, 224)}
+"""Seconds and size of the videos, quick or not."""
 DEMO_FITTING = ("finetune.steps=250", "threads=1")
 """A demo makes eight fine-tunings, two at a time; with the 500 steps of a single fit they would take as long as the
 training."""
 QUICK_FITTING = ("inversion.steps=24", "finetune.steps=24", "threads=1")
 
+DEMO_EVALUATION = EvaluationConfig(
+    training_view=16,
+    held_out_camera=12,
+    held_out_light=12,
+    held_out_lamp=4,
+    held_out_frame=12,
+    environment=8,
+    expression_transfer=12,
+    identity_interpolation=8,
+)
+"""Rendering clean truth takes most of an evaluation's time; ``vrmm evaluate`` compares more pictures."""
 QUICK_EVALUATION = EvaluationConfig(
     training_view=4,
     held_out_camera=4,

@@ -1,7 +1,10 @@
 """The section about personalization."""
 
+import shlex
 from typing import Any
 
+from datasets.config import find_recipe, load_config, to_dict
+from fitting.recipe import FitRecipe
 from tools.report import html
 from tools.report.material import Material
 
@@ -82,3 +85,28 @@ def fit_commands(material: Material) -> list[str]:
         known = f" --cameras {place}/photos/cameras.json" if person["known_cameras"] else ""
         lines.append(f"vrmm fit {photos}{known} --prior {material.prior} --out {place}/avatar")
     return lines
+
+
+def avatar_commands(material: Material) -> list[str]:
+    """The ``vrmm fit`` that made an avatar; one by an older vrmm does not remember where its photos were."""
+    source = material.description.get("source")
+    if not source:
+        return []
+    words = ["vrmm", "fit", *source["photos"], *_changes(material.description.get("recipe", {}))]
+    if source["cameras"]:
+        words += ["--cameras", source["cameras"]]
+    return [shlex.join([*words, "--prior", source["prior"], "--out", str(material.folder)])]
+
+
+def _changes(recipe: dict[str, Any]) -> list[str]:
+    """``key=value`` for what differs from the default recipe."""
+    usual = to_dict(load_config(FitRecipe, find_recipe("configs/fitting/default.yaml")))
+    return [f"{key}={value}" for key, value in _flat(recipe) if (key, value) not in _flat(usual)]
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    pairs: list[tuple[str, Any]] = []
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        pairs += _flat(value, f"{name}.") if isinstance(value, dict) else [(name, value)]
+    return pairs

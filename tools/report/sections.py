@@ -1,5 +1,6 @@
 """The sections of the page, one function each; a section whose material is absent is empty."""
 
+import shlex
 from typing import Any
 
 import numpy as np
@@ -7,8 +8,9 @@ import numpy as np
 from tools.evaluate import LABELS, code_words
 from tools.report import html
 from tools.report.charts import Line, bar_chart, dot_chart, line_chart
-from tools.report.fits import fit_commands, fit_parts
+from tools.report.fits import avatar_commands, fit_commands, fit_parts
 from tools.report.material import Material
+from tools.report.shows import file_name, programs
 
 WANTED_PSNR = {
     "training_view": 27.0,
@@ -127,27 +129,21 @@ def _subjects(found: dict[str, Any]) -> str:
 
 
 def motion_section(material: Material) -> list[str]:
-    """Videos and the transfer sheet."""
-    shows = material.folder / "shows"
-    videos = html.figures(
-        html.figure(
-            html.video(shows / "interpolation.mp4", "a head that turns into other heads"),
-            "Between identities: straight lines from one training person’s code to the next, seen by a camera that "
-            "sways.",
-        ),
-        html.figure(
-            html.video(shows / "relighting.mp4", "heads lit by a lamp that goes around them"),
-            "Relighting: one lamp goes around a training person (left) and a person fitted from three photos (right); "
-            "the ball is lit by the same lamp.",
-        ),
-    )
+    """Videos and sheets, each with the command that makes it, and the transfer sheet of a demo."""
+    figures = []
+    for program in programs(material):
+        path, words = material.shows / file_name(program), program.caption
+        if path.suffix == ".mp4":
+            figures.append(html.figure(html.video(path, words), words))
+        else:
+            figures.append(html.figure(html.image(path, words), words, wide=True))
     transfer = html.figure(
-        html.image(shows / "transfer.png", "expressions of some people on others"),
+        html.image(material.shows / "transfer.png", "expressions of some people on others"),
         "Expressions of six people (top row, as captured) on two training people and on the fitted person, in one "
         "light.",
         wide=True,
     )
-    return [videos, html.figures(transfer)] if (shows / "interpolation.mp4").is_file() else []
+    return [html.figures(*figures, transfer)] if any(figures) else []
 
 
 def fit_section(material: Material) -> list[str]:
@@ -216,9 +212,14 @@ def _clock(seconds: float) -> str:
 
 def commands_section(material: Material) -> list[str]:
     """Commands that make each part again."""
+    shows = [program.line for program in programs(material)]
+    page = f"vrmm report {shlex.quote(str(material.folder))}"
+    if material.is_avatar:
+        return [html.commands([*avatar_commands(material), *shows, page])]
     if not material.is_demo:
-        shown = html.commands([f"vrmm evaluate {material.folder}", f"vrmm report {material.folder}"])
-        return [shown, _recipe(material)]
+        run = shlex.quote(str(material.folder))
+        train = [f"vrmm train {run}/recipe.yaml --out {run}"] if material.recipe else []
+        return [html.commands([*train, f"vrmm evaluate {run}", *shows, page]), _recipe(material)]
     options, run = material.book.get("options", {}), str(material.folder)
     name = "quick" if options.get("quick") else "demo"
     model = options.get("head_model", "procedural")
@@ -235,6 +236,7 @@ def commands_section(material: Material) -> list[str]:
         f"vrmm train configs/prior/{name}.yaml loader.shards={run}/shards{template} --out {run}/prior",
         f"vrmm evaluate {run}/prior",
         *fit_commands(material),
+        *shows,
         f"vrmm report {run}",
     ]
     return [html.commands(lines), _recipe(material)]

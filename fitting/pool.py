@@ -1,4 +1,4 @@
-"""Fits of several people at a time: one process a person, because a fit makes little use of a second core."""
+"""Fits of several people at a time: one process a fit, because a fit makes little use of a second core."""
 
 import contextlib
 import ctypes
@@ -7,8 +7,7 @@ import multiprocessing
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from datasets.lightstage.workers import Render, render_in_processes
 
@@ -16,51 +15,74 @@ Progress = Callable[[int, int], object]
 POLL_SECONDS = 0.5
 
 
+@runtime_checkable
 class FitJob(Protocol):
-    """One fit; picklable."""
+    """Something to fit; picklable."""
 
     @property
     def subject(self) -> str:
-        """The person."""
+        """Jobs of one subject are done by one process, if possible in their order."""
         ...
 
     @property
     def key(self) -> str:
-        """Names the fit."""
+        """Names the job."""
         ...
 
     @property
-    def folder(self) -> Path:
-        """What it writes."""
+    def steps(self) -> int:
+        """How much there is to do."""
         ...
 
-    def fit(self, report: Callable[[int], None]) -> Any:
+    def fit(self, report: Callable[[int], object]) -> Any:
         """Do it, or what is left of it; calls ``report(steps done)``."""
         ...
 
 
-def fit_in_processes(jobs: Sequence[FitJob], processes: int, steps: int, progress: Progress) -> None:
-    """Do all ``jobs``, of ``steps`` steps each. Ctrl-C stops them between two steps; what they have finished stays.
+def do_fits(jobs: Sequence[FitJob], processes: int, progress: Progress) -> None:
+    """Do all ``jobs``. Ctrl-C stops them between two steps; what they have finished stays.
+
+    Args:
+        jobs: what to do; processes take them in this order.
+        processes: at a time; 0 does them here, one after the other.
+        progress: called with the steps done and those of all jobs.
 
     Raises:
         VrmmError: what a fit raises, or a process that died.
     """
+    if processes == 0:
+        _do_here(jobs, progress)
+    elif jobs:
+        _do_in_processes(jobs, processes, progress)
+
+
+def _do_here(jobs: Sequence[FitJob], progress: Progress) -> None:
+    total, before = sum(job.steps for job in jobs), 0
+    for job in jobs:
+        steps, offset = job.steps, before
+        job.fit(lambda done, steps=steps, offset=offset: progress(offset + min(done, steps), total))
+        before += steps
+        progress(before, total)
+
+
+def _do_in_processes(jobs: Sequence[FitJob], processes: int, progress: Progress) -> None:
     context = multiprocessing.get_context("spawn")
     done: Any = context.Array(ctypes.c_long, len(jobs))
     stop = context.Value(ctypes.c_bool, False)
     numbers = {job.key: index for index, job in enumerate(jobs)}
-    make = functools.partial(_make_worker, done, stop, numbers, steps)
-    with _stop_on_interrupt(stop), _reporting(lambda: progress(sum(done), steps * len(jobs))):
+    total = sum(job.steps for job in jobs)
+    make = functools.partial(_make_worker, done, stop, numbers)
+    with _stop_on_interrupt(stop), _reporting(lambda: progress(sum(done), total)):
         for key in render_in_processes(make, jobs, min(processes, len(jobs))):
-            done[numbers[key]] = steps
+            done[numbers[key]] = jobs[numbers[key]].steps
 
 
-def _make_worker(done: Any, stop: Any, numbers: dict[str, int], steps: int) -> Render:
+def _make_worker(done: Any, stop: Any, numbers: dict[str, int]) -> Render:
     def work(job: FitJob) -> None:
         def report(step: int) -> None:
             if stop.value:
                 raise KeyboardInterrupt
-            done[numbers[job.key]] = min(step, steps)
+            done[numbers[job.key]] = min(step, job.steps)
 
         job.fit(report)
 

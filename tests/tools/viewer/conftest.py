@@ -1,0 +1,18 @@
+"""A run and its source, for every test of the viewer."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.tools.viewer.made_up_run import make_run
+from tools.viewer.source import Source, SourceConfig, open_source
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_run(tmp_path_factory.mktemp("viewer"))
+
+
+@pytest.fixture(scope="session")
+def source(run: Path) -> Source:
+    return open_source(SourceConfig(folder=run))
