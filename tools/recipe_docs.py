@@ -18,6 +18,7 @@ from datasets.files import atomic_write_bytes
 from datasets.lightstage.stage import StageConfig
 from datasets.readers.formats import READERS
 from datasets.readers.registry import reader_class
+from fitting.benchmark.recipe import BenchmarkConfig
 from fitting.initializer.recipe import InitializerRecipe
 from fitting.recipe import FitRecipe
 from prior.recipe import TrainRecipe
@@ -76,6 +77,11 @@ KINDS = (
         text="`vrmm train-initializer RUN key=value …`, with `configs/fitting/initializer.yaml` or `--recipe FILE`.",
     ),
     Described(
+        title="The benchmark of fits",
+        schema=BenchmarkConfig,
+        text="`vrmm evaluate-fit --prior RUN key=value …`, with `configs/fitting/benchmark.yaml` or `--recipe FILE`.",
+    ),
+    Described(
         title="Launches",
         schema=LaunchConfig,
         text="`vrmm launch RECIPE key=value … -- COMMAND …`; recipes are in `configs/slurm/` ([slurm.md](slurm.md)).",
@@ -109,25 +115,31 @@ def page() -> str:
     return "\n".join(parts)
 
 
-def sections(schema: type, prefix: str = "") -> Iterator[str]:
+def sections(schema: type, prefix: str = "", defaults: Any = None) -> Iterator[str]:
     """The table of a dataclass, then those of its sections, depth first.
+
+    Args:
+        schema: the dataclass.
+        prefix: of its keys, with a dot at the end.
+        defaults: an instance; those of the class itself by default. A section may have others where it is used.
 
     Raises:
         VrmmError: a key that has no description.
     """
-    hints = typing.get_type_hints(schema)
+    hints, defaults = typing.get_type_hints(schema), defaults or schema()
     nested = [field for field in dataclasses.fields(schema) if dataclasses.is_dataclass(hints[field.name])]
     if prefix:
         yield f"### `{prefix.rstrip('.')}`\n"
         yield f"{_in_markdown(summary(schema))}\n"
-    rows = list(_rows(schema, prefix, hints))
+    rows = list(_rows(defaults, prefix, hints))
     if rows:
         yield "\n".join(["| key | default | meaning |", "| --- | --- | --- |", *rows]) + "\n"
     for field in nested:
-        yield from sections(hints[field.name], f"{prefix}{field.name}.")
+        yield from sections(hints[field.name], f"{prefix}{field.name}.", getattr(defaults, field.name))
 
 
-def _rows(schema: type, prefix: str, hints: dict[str, Any]) -> Iterator[str]:
+def _rows(defaults: Any, prefix: str, hints: dict[str, Any]) -> Iterator[str]:
+    schema = type(defaults)
     known = {name: entry for entry in entries(schema) for name in entry.names}
     told: set[str] = set()
     for field in dataclasses.fields(schema):
@@ -140,8 +152,8 @@ def _rows(schema: type, prefix: str, hints: dict[str, Any]) -> Iterator[str]:
         own = [other for other in dataclasses.fields(schema) if other.name in entry.names]
         told |= {other.name for other in own}
         keys = ", ".join(f"`{prefix}{other.name}`" for other in own)
-        defaults = ", ".join(f"`{shown(_default(other))}`" for other in own)
-        yield f"| {keys} | {defaults} | {_cell(entry.text + _choices(hint))} |"
+        values = ", ".join(f"`{shown(getattr(defaults, other.name))}`" for other in own)
+        yield f"| {keys} | {values} | {_cell(entry.text + _choices(hint))} |"
 
 
 def entries(schema: type) -> list[Entry]:
@@ -186,10 +198,6 @@ def shown(value: Any) -> str:
     if isinstance(value, dict):
         return f"{{{', '.join(f'{name}: {shown(item)}' for name, item in value.items())}}}"
     return str(value) or '""'
-
-
-def _default(field: dataclasses.Field[Any]) -> Any:
-    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
 
 
 def _choices(hint: Any) -> str:

@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 from datasets.config import load_config
 from datasets.lightstage.stage import StageConfig
 from datasets.readers.registry import reader_class
+from fitting.benchmark.recipe import BenchmarkConfig
 from fitting.initializer.recipe import InitializerRecipe
 from fitting.recipe import FitRecipe
 from prior.recipe import TrainRecipe
@@ -93,6 +94,8 @@ def _check_recipe(words: list[str], values: dict) -> None:
         load_config(TrainRecipe, values["config"], changes)
     elif name == "fit":
         load_config(FitRecipe, values["recipe"], changes)
+    elif name == "evaluate-fit":
+        load_config(BenchmarkConfig, values["recipe"], changes)
     elif name == "train-initializer":
         load_config(InitializerRecipe, values["recipe"], changes)
     elif words[:2] == ["capture", "synth"]:

@@ -82,6 +82,17 @@ class Outer(Base):
     inner: Inner = dataclasses.field(default_factory=Inner)
 
 
+@dataclasses.dataclass(kw_only=True)
+class Red:
+    """Inside of it, things are red."""
+
+    inner: Inner = dataclasses.field(default_factory=lambda: Inner(colour=Colour.red))
+
+
+def test_defaults_are_those_of_the_place() -> None:
+    assert "| `inner.colour` | `red` |" in "".join(sections(Red))
+
+
 def test_keys_share_rows_and_inherit() -> None:
     assert [entry.names for entry in entries(Outer)] == [("low", "high"), ("inner",), ("size",)]
     with pytest.raises(VrmmError, match=r"Outer\.names is not described"):
