@@ -17,11 +17,19 @@ from datasets.errors import VrmmError
 from datasets.files import atomic_write, read_json, sha256_of
 from datasets.folder import CAPTURE, write_capture_info
 from datasets.frames import frame_members
-from datasets.manifest import MANIFEST, NOT_A_SHARD, Manifest, Shard, manifest_bytes, read_manifest, write_manifest
+from datasets.manifest import (
+    BLOCK,
+    MANIFEST,
+    NOT_A_SHARD,
+    Manifest,
+    Shard,
+    manifest_bytes,
+    read_manifest,
+    write_manifest,
+)
 
 Progress = Callable[[int, int], object]
 
-BLOCK = 512
 JOURNAL = ".build.jsonl"
 _NAME_LIMIT = 100  # bytes of a member's name in a ustar header
 _CAMERA_MEMBER = re.compile(r"(?P<camera>[^.]+)\.(rgb|mask)\.[^.]+")

@@ -15,8 +15,8 @@ from datasets.errors import VrmmError
 from datasets.files import sha256_of
 from datasets.folder import CAPTURE, read_capture_info
 from datasets.frames import LIGHT, META, frame_from_members
-from datasets.manifest import MANIFEST, REPAIR, Manifest, Shard, manifest_bytes, read_manifest, sample_keys
-from datasets.shard_build import BLOCK, Progress
+from datasets.manifest import BLOCK, MANIFEST, REPAIR, Manifest, Shard, manifest_bytes, read_manifest, sample_keys
+from datasets.shard_build import Progress
 from datasets.tar_scan import TarMember
 
 _CHUNK = 1 << 20

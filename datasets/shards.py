@@ -107,7 +107,7 @@ class ShardSet:
         self.shard = np.repeat(np.arange(len(shards)), self.samples_per_shard)
         self.lit = np.array([shard.lamps > 0 for shard in shards], bool)[self.shard]
         # Fixed-width bytes are several times smaller than a list of strings, and sort in C.
-        self._keys = np.array([key.encode() for shard in shards for key in sample_keys(info, shard)], np.bytes_)
+        self._keys = _join([np.array(" ".join(sample_keys(info, one)).encode().split(), np.bytes_) for one in shards])
         self._offset = _join([shard.offset for shard in shards])
         self._size = _join([shard.size for shard in shards])
         self._crc32 = _join([shard.crc32 for shard in shards])

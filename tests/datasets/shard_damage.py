@@ -57,3 +57,12 @@ def swap_files(a: Path, b: Path) -> None:
     data = a.read_bytes()
     a.write_bytes(b.read_bytes())
     b.write_bytes(data)
+
+
+def digits(numbers: list[int]) -> str:
+    """A column of a manifest, as docs/formats.md tells it."""
+    return "".join(f"{number:08x}" for number in numbers)
+
+
+def from_digits(text: str) -> list[int]:
+    return [int(text[i : i + 8], 16) for i in range(0, len(text), 8)]

@@ -14,7 +14,7 @@ from datasets.loader import FrameLoader, LoaderConfig
 from datasets.shard_merge import merge_shards
 from datasets.shard_repair import repair_manifest
 from datasets.shards import build_shards, open_shards, verify_shards
-from tests.datasets.shard_damage import contents, copy_of, cut, flip_bit, repack, swap_files, tar_members
+from tests.datasets.shard_damage import contents, copy_of, cut, digits, flip_bit, repack, swap_files, tar_members
 from tests.datasets.tiny_capture import TinyCapture
 
 
@@ -65,8 +65,8 @@ def test_a_lost_manifest_comes_back_as_it_was(shards: Path, built: Path) -> None
         lambda m: m["shards"].reverse(),
         lambda m: m["shards"][0].update(crc32="0" * 8 + m["shards"][0]["crc32"][8:]),
         lambda m: m["shards"][0].update(sha256="0" * 64),
-        lambda m: m["shards"][0].update(subject=[1, 1, 1], held_out=[1, 1, 1], lamps=9),
-        lambda m: m["shards"][0]["keys"].reverse(),
+        lambda m: m["shards"][0].update(subject=digits([1, 1, 1]), held_out=digits([1, 1, 1]), lamps=9),
+        lambda m: m["shards"][0].update(keys=" ".join(reversed(m["shards"][0]["keys"].split()))),
         lambda m: m.update(capture_sha256="0" * 64),
         lambda m: m.update(capture="other"),
     ],

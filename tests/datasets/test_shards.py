@@ -16,7 +16,17 @@ from datasets.errors import VrmmError
 from datasets.frames import frame_members
 from datasets.manifest import Manifest, manifest_bytes
 from datasets.shards import DamageError, build_shards, open_shards, verify_shards
-from tests.datasets.shard_damage import contents, copy_of, cut, flip_bit, repack, swap_files, tar_members
+from tests.datasets.shard_damage import (
+    contents,
+    copy_of,
+    cut,
+    digits,
+    flip_bit,
+    from_digits,
+    repack,
+    swap_files,
+    tar_members,
+)
 from tests.datasets.tiny_capture import TinyCapture
 
 PER_SHARD = 3
@@ -97,8 +107,8 @@ def test_the_manifest_says_where_members_lie(built: Path) -> None:
     """Another language can read a member with the manifest alone: offset, size and checksum are the tar's own."""
     manifest = json.loads((built / "manifest.json").read_text())
     for record in manifest["shards"]:
-        offsets = [int(record["offset"][i : i + 16], 16) for i in range(0, len(record["offset"]), 16)]
-        sizes = [int(record["size"][i : i + 8], 16) for i in range(0, len(record["size"]), 8)]
+        offsets = [512 * block for block in from_digits(record["block"])]
+        sizes = from_digits(record["size"])
         with tarfile.open(built / record["name"]) as tar:
             assert [(m.offset_data, m.size) for m in tar.getmembers()] == list(zip(offsets, sizes, strict=True))
 
@@ -367,20 +377,21 @@ def test_two_members_of_one_size_exchanged_are_named(shards: Path) -> None:
 
 
 def _swap_keys(manifest: dict) -> None:
-    keys = manifest["shards"][0]["keys"]
-    keys[0], keys[1] = keys[1], keys[0]
+    first, second, *others = manifest["shards"][0]["keys"].split()
+    manifest["shards"][0]["keys"] = " ".join([second, first, *others])
 
 
 def _double_key(manifest: dict) -> None:
-    manifest["shards"][2]["keys"][0] = manifest["shards"][0]["keys"][0]
+    _, *others = manifest["shards"][2]["keys"].split()
+    manifest["shards"][2]["keys"] = " ".join([manifest["shards"][0]["keys"].split()[0], *others])
 
 
 def _hide_member(manifest: dict) -> None:
     shard = manifest["shards"][0]
     shard["layouts"] += [shard["layouts"][0][:-1]]
-    shard["layout"][-1] = len(shard["layouts"]) - 1
-    for field, digits in (("offset", 16), ("size", 8), ("crc32", 8)):
-        shard[field] = shard[field][:-digits]
+    shard["layout"] = shard["layout"][:-8] + digits([len(shard["layouts"]) - 1])
+    for field in ("block", "size", "crc32"):
+        shard[field] = shard[field][:-8]
 
 
 def _set(field: str, value: object):
@@ -393,20 +404,20 @@ def _set(field: str, value: object):
         (_swap_keys, "tiny-000000.tar: sample s0_talk_000000"),
         (_double_key, "tiny-000002.tar: sample s0_talk_000000: duplicate key"),
         (_hide_member, "sample s0_talk_000002, top.rgb.png: is not listed"),
-        (_set("subject", [0, 1, 0]), "says number 0"),
-        (_set("subject", [0, 1, 9]), "says number 9"),
-        (_set("held_out", [1, 0, 0]), "says held_out 1"),
+        (_set("subject", digits([0, 1, 0])), "says number 0"),
+        (_set("subject", digits([0, 1, 9])), "says number 9"),
+        (_set("held_out", digits([1, 0, 0])), "says held_out 1"),
         (_set("lamps", 1), "lamps, but manifest.json says 1"),
         (_set("sha256", "0" * 64), "manifest.json: has a wrong SHA-256 of tiny-000001.tar"),
         (_set("samples", 2), "is damaged"),
         (_set("crc32", "00"), "is damaged"),
-        (_set("offset", "zz"), "is damaged"),
+        (_set("block", "zz"), "is damaged"),
         (_set("bytes", 10000), "lists a member outside its 10000 bytes"),
-        (_set("layout", [0, 0, 5]), "is damaged"),
+        (_set("layout", digits([0, 0, 5])), "is damaged"),
         (_set("name", "tiny-000000.tar"), "lists tiny-000000.tar twice"),
         (lambda m: m["shards"].pop(), "tiny-000002.tar: is not listed"),
         (lambda m: m.update(capture="other"), "manifest.json: is of capture other"),
-        (lambda m: m.update(schema_version=99), "not a shard manifest of version 1"),
+        (lambda m: m.update(schema_version=99), "not a shard manifest of version 2"),
         (lambda m: m.pop("shards"), "is damaged"),
     ],
 )
@@ -447,10 +458,13 @@ def test_a_sound_shard_is_not_blamed_for_its_manifest(shards: Path, change) -> N
         lambda shard: shard.update(name="../outside.tar"),
         lambda shard: shard.update(name="sub/inside.tar"),
         lambda shard: shard.update(name=None),
-        lambda shard: shard.update(subject=[0, -1, 0]),
-        lambda shard: shard.update(layout=[0, 0, -1]),
-        lambda shard: shard.update(held_out=[0, 2, 0]),
+        lambda shard: shard.update(subject=[0, 1, 0]),
+        lambda shard: shard.update(subject="00"),
+        lambda shard: shard.update(layout=digits([0, 0, 9])),
+        lambda shard: shard.update(held_out=digits([0, 2, 0])),
         lambda shard: shard.update(keys=[1, 2, 3]),
+        lambda shard: shard.update(keys="s0_talk_000000"),
+        lambda shard: shard.update(block=digits([0]) + shard["block"][8:]),
         lambda shard: shard.update(lamps=-1),
         lambda shard: shard.update(bytes=1e400),
         lambda shard: shard.update(crc32=None),

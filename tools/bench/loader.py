@@ -56,8 +56,8 @@ def loader(
     console.print(_table(speeds))
     for row in resuming:
         console.print(
-            f"resuming among {row.samples} samples: {row.resume_seconds:.4f} s (the index opens in "
-            f"{row.open_seconds:.2f} s and holds {row.index_bytes / row.members:.0f} bytes a member)"
+            f"resuming among {row.samples} samples: {row.resume_seconds:.2f} s (of these, opening the index "
+            f"{row.open_seconds:.2f} s; it holds {row.index_bytes / row.members:.0f} bytes a member)"
         )
     console.print(
         f"{FEW} of {ALL} views: {result['over_webdataset_4_of_16_views']:.1f}× webdataset, "

@@ -17,7 +17,7 @@ class Resuming:
         members: of all samples.
         index_bytes: of memory that it holds.
         open_seconds: to read it from the disk and make a loader.
-        resume_seconds: from a loader to the keys and the shards of a step, the slowest of the steps that were tried.
+        resume_seconds: from the folder to the keys and the shards of a step, the slowest of the steps that were tried.
     """
 
     samples: int
@@ -47,7 +47,7 @@ def resume_anywhere(folder: Path, samples: int, steps: int = 20) -> Resuming:
         members=loader.shards.members,
         index_bytes=loader.shards.index_bytes,
         open_seconds=opened,
-        resume_seconds=slowest,
+        resume_seconds=opened + slowest,
     )
 
 
