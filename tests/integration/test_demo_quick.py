@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -122,6 +123,48 @@ def test_a_second_run_has_nothing_to_do(demo: tuple[Path, str]) -> None:
     assert "is complete" in text
     after = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file() and path.parent != out}
     assert after == before
+
+
+def test_its_prior_gets_an_initializer_and_fits_are_evaluated(demo: tuple[Path, str], tmp_path: Path) -> None:
+    """New people of the light stage, photographed, fitted in two processes and measured; killed in the middle."""
+    prior, out = Path(shutil.copytree(demo[0] / "prior", tmp_path / "prior")), tmp_path / "prior" / "fits"
+    vrmm("train-initializer", str(prior), "samples=128", "steps=4", "network.size=32")
+    small = ["fit.image_size=48", "fit.inversion.informed_steps=3", "fit.inversion.steps=3", "fit.finetune.steps=2"]
+    small += ["fit.inversion.starts=1", "fit.video.steps=2", "fit.video.visits=1", "truth.samples=4", "frames=3"]
+    small += ["people=1", "sets=[three_images,video]", "checked=2", "compared=1"]
+    arguments = ["evaluate-fit", *small, "--prior", str(prior), "--json", str(tmp_path / "fits.json")]
+    first = subprocess.Popen([sys.executable, "-m", "tools.main", *arguments], env=ENVIRONMENT, cwd=tmp_path)
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not any(out.glob("people/*/*/.avatar*.fitting")) and first.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    first.kill()
+    first.wait()
+    text = vrmm(*arguments)
+    found = read(tmp_path / "fits.json")
+    assert set(found) == {"three_images", "video", "initializer"}
+    for name in ("three_images", "video"):
+        for stage in ("inversion_only", "finetuned", "finetuned_without_lr"):
+            row = found[name][stage]
+            assert all(math.isfinite(row[key]["psnr"]) for key in ("input", "novel_view", "expression", "relight"))
+            # Even so little is somebody's head in the right place.
+            assert row["novel_view"]["mask_iou"] > 0.7
+    assert found["initializer"]["of"] == 2
+    assert "three images, fine-tuned" in text
+    assert {path.name for path in (out / "people").iterdir()} == {"procedural_q02"}
+
+
+def vrmm(*arguments: str) -> str:
+    """What a command prints."""
+    found = subprocess.run(
+        [sys.executable, "-m", "tools.main", *arguments],
+        capture_output=True,
+        text=True,
+        env=ENVIRONMENT | {"COLUMNS": "200"},
+        timeout=DEADLINE_SECONDS,
+    )
+    assert found.returncode == 0, found.stderr
+    return found.stdout
 
 
 def test_another_size_in_the_same_folder_is_refused(demo: tuple[Path, str]) -> None:
