@@ -6,6 +6,7 @@ from collections.abc import Callable
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -72,6 +73,19 @@ class FrameBatch:
     def rows(self, start: int, stop: int) -> "FrameBatch":
         """The frames ``start`` to ``stop``, sharing memory: the micro-batches of gradient accumulation."""
         return self._map(lambda tensor: tensor[start:stop], self.keys[start:stop])
+
+    def with_halved_targets(self) -> "FrameBatch":
+        """The same frames with the views to render at half the resolution."""
+        views, (height, width) = self.target_images.shape[1], self.target_images.shape[-2:]
+        size = (height // 2, width // 2)
+        smaller = [
+            interpolate(maps.flatten(0, 1), size=size, mode="area") for maps in (self.target_images, self.target_masks)
+        ]
+        images, masks = (maps.unflatten(0, (-1, views)) for maps in smaller)
+        scale = self.intrinsics.new_tensor([size[1] / width, size[0] / height, 1.0])
+        return dataclasses.replace(
+            self, target_images=images, target_masks=masks, intrinsics=self.intrinsics * scale[:, None]
+        )
 
     def _map(self, change: Callable[[Tensor], Tensor], keys: list[str]) -> "FrameBatch":
         names = (field.name for field in dataclasses.fields(self) if field.name != "keys")

@@ -37,7 +37,8 @@ class LossConfig:
             a training frame shows alone; what a lamp leaves in shadow would otherwise be patchy.
         attached_shadow: L1 on the shading of voxels whose surface faces away from that direction; lamps that never
             burnt alone would otherwise leave blotches there.
-        shading_stride: these two are computed on every n-th frame of the batch.
+        shading_every: steps between two evaluations of these two.
+        shading_stride: they are computed on every n-th frame of the batch.
         consistency_image, consistency_code: lambda_exp1 and lambda_exp2 of eq. 13.
         kl_ramp: part of the training over which ``kl`` grows from 0; at full weight from the start it would erase the
             expression code, which is all cost before the decoders have learnt to use it.
@@ -45,6 +46,8 @@ class LossConfig:
             as much again; before the code means an expression they only make it constant.
         consistency_every: steps between two evaluations of eq. 13.
         consistency_stride: it is computed on every n-th frame of the batch.
+        coarse: part of the training, the first one, in which pictures are rendered and compared at half the
+            resolution, for a quarter of the rays.
     """
 
     l1: float = 1.0
@@ -60,6 +63,7 @@ class LossConfig:
     negative: float = 1.0
     shading: float = 3.0
     attached_shadow: float = 15.0
+    shading_every: int = 1
     shading_stride: int = 2
     consistency_image: float = 0.5
     consistency_code: float = 0.01
@@ -67,14 +71,17 @@ class LossConfig:
     consistency_start: float = 0.4
     consistency_every: int = 4
     consistency_stride: int = 2
+    coarse: float = 0.0
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             if field.name != "vgg_weights" and getattr(self, field.name) < 0:
                 raise VrmmError(f"losses.{field.name}={getattr(self, field.name)} is negative; weights are 0 or more")
-        counts = ("consistency_every", "consistency_stride", "shading_stride", "shortest")
+        counts = ("consistency_every", "consistency_stride", "shading_every", "shading_stride", "shortest")
         if min(getattr(self, name) for name in counts) < 1:
             raise VrmmError(f"losses.{', losses.'.join(counts)} must be 1 or more")
+        if self.coarse > 1:
+            raise VrmmError(f"losses.coarse={self.coarse} is a part of the training; it lies in [0, 1]")
 
     def at(self, name: str, progress: float) -> float:
         """Weight of a term when ``progress`` (0 to 1) of the training is done."""

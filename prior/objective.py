@@ -53,7 +53,12 @@ class Objective(nn.Module):
         self._vgg = (VGGDistance(Path(weights.vgg_weights)),) if weights.vgg_weights else ()
 
     def forward(
-        self, batch: FrameBatch, generators: list[torch.Generator], with_consistency: bool, progress: float = 1.0
+        self,
+        batch: FrameBatch,
+        generators: list[torch.Generator],
+        with_consistency: bool,
+        progress: float = 1.0,
+        with_shading: bool = True,
     ) -> dict[str, Float[Tensor, ""]]:
         """All terms of a batch.
 
@@ -62,7 +67,10 @@ class Objective(nn.Module):
             generators: one for each frame (``sample_generators``).
             with_consistency: whether to compute eq. 13.
             progress: part of the training that is done, 0 to 1 (``LossConfig.at``).
+            with_shading: whether to compute what holds for light from any single direction.
         """
+        if progress < self.weights.coarse:
+            batch = batch.with_halved_targets()
         encoding = self.model.encode(batch.input_images, batch.input_masks)
         z_e = encoding.sample(self._noise(encoding.mean.shape[1], generators, encoding.mean))
         z_id = self.model.identity_code(batch.subject)
@@ -77,7 +85,9 @@ class Objective(nn.Module):
         seen = self.capture(rendering, batch.camera, batch.target_masks, light)
         terms = self._image_terms(rendering, seen, batch.target_images, batch.target_masks)
         terms |= self._regularizers(encoding, geometry, z_id)
-        terms |= self._light_physics(geometry, directions, self._single_direction(light, generators))
+        single = self._single_direction(light, generators)  # drawn at every step: later draws do not depend on it
+        if with_shading:
+            terms |= self._light_physics(geometry, directions, single)
         if with_consistency:
             consistency, other = self._consistency(batch, encoding, z_e, z_id, light, generators)
             terms |= consistency

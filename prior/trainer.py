@@ -194,7 +194,7 @@ class TrainingRun:
         profiler = StepProfiler(self.folder, trainer.profile if self.is_main else 0, steps)
         while step < steps:
             with profiler.step(step):
-                terms = terms | self.step(batches, step)  # terms of eq. 13 stay from the last step that had them
+                terms = terms | self.step(batches, step)  # terms that are due now and then stay as they last were
             step += 1
             if step % trainer.log_every == 0 or step == steps:
                 values = self._mean(terms)
@@ -227,6 +227,7 @@ class TrainingRun:
         self._set_rate(step)
         losses, progress = self.recipe.losses, step / self.recipe.trainer.steps
         consistency = losses.uses_consistency(progress) and step % losses.consistency_every == 0
+        shading = step % losses.shading_every == 0
         terms: dict[str, torch.Tensor] = {}
         size = len(batch) // self.recipe.trainer.accumulation
         for start in range(0, len(batch), size):
@@ -235,7 +236,7 @@ class TrainingRun:
             generators = sample_generators(self.recipe.seed, step, part.keys)
             try:
                 with phase("forward"):
-                    terms = self.engine(part, generators, consistency, progress)
+                    terms = self.engine(part, generators, consistency, progress, shading)
             except NonFiniteError as error:
                 raise self._spoilt(step) from error
             if not math.isfinite(float(terms["total"].detach())):  # before the weights are spoilt, too

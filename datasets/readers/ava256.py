@@ -11,14 +11,10 @@ Layout and meaning after the data set's own loader (facebookresearch/ava-256, da
 """
 
 import dataclasses
-import functools
-from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
-import numpy as np
-
-from datasets.capture import CaptureInfo, Frame, ImageEncoding
+from datasets.capture import Frame, ImageEncoding
 from datasets.readers.fields import frame_number, read_table
 from datasets.readers.flatlit import Transfer, flat_lit_frame
 from datasets.readers.meta import (
@@ -33,9 +29,10 @@ from datasets.readers.meta import (
     spread,
     zipped_poses,
 )
-from datasets.readers.names import by_subject, key_name, subfolders
-from datasets.readers.reader import CaptureReader, Selection
-from datasets.readers.stage import Stage, StageOptions, find_stage
+from datasets.readers.names import by_subject, captures_at, key_name
+from datasets.readers.one_person import OnePersonReader
+from datasets.readers.reader import Selection
+from datasets.readers.stage import StageOptions, find_stage
 from datasets.readers.zipped import ZippedPictures, picture_size, pictured_cameras
 
 _FRAMES = "frame_list.csv"
@@ -55,7 +52,7 @@ class Ava256Options(StageOptions):
     balance: bool = True
 
 
-class Ava256Reader(CaptureReader):
+class Ava256Reader(OnePersonReader):
     """One person of Ava-256. Final."""
 
     FORMAT: ClassVar[str] = "ava256"
@@ -70,42 +67,20 @@ class Ava256Reader(CaptureReader):
         names = [camera.name for camera in calibrated if camera.name in pictured]
         wanted = selection.of_cameras(names, str(self._source / "image"))
         cameras = [camera for camera in calibrated if camera.name in wanted]
-        self._stage = find_stage(calibrated, METRES, str(self._source / CALIBRATION), options.front_camera)
+        stage = find_stage(calibrated, METRES, str(self._source / CALIBRATION), options.front_camera)
         encoding = _encoding(options)
         self._pictures = ZippedPictures(self._source, cameras, encoding)
         subject = session_subject(Path(source))
-        self._info = CaptureInfo(
-            name=f"ava256-{subject}",
-            cameras=tuple(self._stage.camera(camera) for camera in cameras),
-            subjects=(subject,),
-            subject_splits={subject: "train"},
-            light_positions=np.zeros((0, 3)),
-            encoding=encoding,
-            licence=self.LICENCE,
-        )
+        self._describe(subject, stage, cameras, encoding)
 
     @classmethod
     def captures_under(cls, source: Path) -> dict[str, Path]:
-        places = [source] if _is_capture(source) else [path for path in subfolders(source) if _is_capture(path)]
-        return by_subject((session_subject(place), place) for place in places)
-
-    @property
-    def info(self) -> CaptureInfo:
-        return self._info
-
-    @property
-    def stage(self) -> Stage:
-        """Their world to ours."""
-        return self._stage
-
-    def frames(self) -> Sequence[Frame]:
-        return self._frames
+        return by_subject((session_subject(place), place) for place in captures_at(source, _is_capture))
 
     def members(self, frame: Frame) -> dict[str, bytes]:
         return self._pictures.members(frame.index)
 
-    @functools.cached_property
-    def _frames(self) -> list[Frame]:
+    def _list_frames(self) -> list[Frame]:
         (subject,) = self._info.subjects
         path = self._source / _FRAMES
         segments: dict[str, list[int]] = {}

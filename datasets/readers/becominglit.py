@@ -13,23 +13,23 @@ Layout and meaning after the data set's own loader (jonathsch/becominglit, becom
 
 import dataclasses
 import functools
-from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 
-from datasets.capture import CaptureInfo, Frame, ImageEncoding
+from datasets.capture import Frame, ImageEncoding
 from datasets.errors import VrmmError
 from datasets.images import declared_size
 from datasets.readers.fields import Fields
 from datasets.readers.folders import extension_of, numbered_files
-from datasets.readers.names import by_subject, key_name, subfolders
+from datasets.readers.names import by_subject, captures_at, key_name, subfolders
+from datasets.readers.one_person import OnePersonReader
 from datasets.readers.paths import read_bytes
 from datasets.readers.patterns import FULL_ON, LampPatterns, nearest, patterns_of_frames
 from datasets.readers.pictures import mask_member, picture_member
-from datasets.readers.reader import CaptureReader, Selection
-from datasets.readers.stage import RawCamera, Stage, StageOptions, find_stage
+from datasets.readers.reader import Selection
+from datasets.readers.stage import RawCamera, StageOptions, find_stage
 
 _FULL_DURATION = 3000.0
 _GROUP_GAIN = 1.0 / 0.66
@@ -55,7 +55,7 @@ class BecomingLitOptions(StageOptions):
             raise VrmmError(f"downscale is {self.downscale}; it must be above 0")
 
 
-class BecomingLitReader(CaptureReader):
+class BecomingLitReader(OnePersonReader):
     """One person of BecomingLit. Final."""
 
     FORMAT: ClassVar[str] = "becominglit"
@@ -73,41 +73,20 @@ class BecomingLitReader(CaptureReader):
         wanted = selection.of_cameras(names, str(self._source / "sequences"))
         self._cameras = [camera for camera in calibrated if camera.name in wanted]
         calibration = self._source / "calibration"
-        self._stage = find_stage(calibrated, 1.0, str(calibration / "camera_calibration.json"), options.front_camera)
+        stage = find_stage(calibrated, 1.0, str(calibration / "camera_calibration.json"), options.front_camera)
         self._patterns = LampPatterns(
             calibration / "light_pattern_metadata.json",
             "light_pattern",
-            self._stage,
+            stage,
             full_duration=_FULL_DURATION,
             group_gain=_GROUP_GAIN,
         )
         subject = key_name(self._source.resolve().name)
-        self._info = CaptureInfo(
-            name=f"becominglit-{subject}",
-            cameras=tuple(self._stage.camera(camera) for camera in self._cameras),
-            subjects=(subject,),
-            subject_splits={subject: "train"},
-            light_positions=self._patterns.positions,
-            encoding=_ENCODING,
-            licence=self.LICENCE,
-        )
+        self._describe(subject, stage, self._cameras, _ENCODING, self._patterns.positions)
 
     @classmethod
     def captures_under(cls, source: Path) -> dict[str, Path]:
-        places = [source] if _is_capture(source) else [path for path in subfolders(source) if _is_capture(path)]
-        return by_subject((place.resolve().name, place) for place in places)
-
-    @property
-    def info(self) -> CaptureInfo:
-        return self._info
-
-    @property
-    def stage(self) -> Stage:
-        """Their world to ours."""
-        return self._stage
-
-    def frames(self) -> Sequence[Frame]:
-        return self._frames
+        return by_subject((place.resolve().name, place) for place in captures_at(source, _is_capture))
 
     def members(self, frame: Frame) -> dict[str, bytes]:
         folder = self._sequences[frame.sequence]
@@ -127,8 +106,7 @@ class BecomingLitReader(CaptureReader):
             raise VrmmError(f"{folder / 'images'} has no picture of frame {frame.index}; leave it out")
         return members
 
-    @functools.cached_property
-    def _frames(self) -> list[Frame]:
+    def _list_frames(self) -> list[Frame]:
         return [frame for name in self._sequences for frame in self._frames_of(name)]
 
     def _frames_of(self, sequence: str) -> list[Frame]:

@@ -13,12 +13,10 @@ Layout and meaning after the data set's own loader (facebookresearch/goliath, ca
 """
 
 import dataclasses
-import functools
-from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from datasets.capture import CaptureInfo, Frame, ImageEncoding, Pose
+from datasets.capture import Frame, ImageEncoding, Pose
 from datasets.errors import VrmmError
 from datasets.readers.fields import frame_number, read_table
 from datasets.readers.meta import (
@@ -33,10 +31,11 @@ from datasets.readers.meta import (
     spread,
     zipped_poses,
 )
-from datasets.readers.names import by_subject, subfolders
+from datasets.readers.names import by_subject, captures_at
+from datasets.readers.one_person import OnePersonReader
 from datasets.readers.patterns import FULL_ON, LampPatterns, nearest, patterns_of_frames
-from datasets.readers.reader import CaptureReader, Selection
-from datasets.readers.stage import Stage, StageOptions, find_stage
+from datasets.readers.reader import Selection
+from datasets.readers.stage import StageOptions, find_stage
 from datasets.readers.zipped import ZippedPictures, picture_size, pictured_cameras
 
 _FULL_DURATION = 5555.0
@@ -57,7 +56,7 @@ class GoliathOptions(StageOptions):
     skip_unlit: bool = False
 
 
-class GoliathReader(CaptureReader):
+class GoliathReader(OnePersonReader):
     """One head capture of Goliath-4. Final. Cameras without colour filter are left out."""
 
     FORMAT: ClassVar[str] = "goliath"
@@ -73,42 +72,20 @@ class GoliathReader(CaptureReader):
         wanted = selection.of_cameras(names, str(self._source / "image"))
         cameras = [camera for camera in calibrated if camera.name in wanted]
         self._pictures = ZippedPictures(self._source, cameras, _ENCODING)
-        self._stage = find_stage(calibrated, METRES, str(self._source / CALIBRATION), options.front_camera)
+        stage = find_stage(calibrated, METRES, str(self._source / CALIBRATION), options.front_camera)
         lights = self._source / "lights" / "light_pattern_metadata.json"
-        self._patterns = LampPatterns(lights, "light_patterns", self._stage, full_duration=_FULL_DURATION)
+        self._patterns = LampPatterns(lights, "light_patterns", stage, full_duration=_FULL_DURATION)
         subject = session_subject(self._source)
-        self._info = CaptureInfo(
-            name=f"goliath-{subject}",
-            cameras=tuple(self._stage.camera(camera) for camera in cameras),
-            subjects=(subject,),
-            subject_splits={subject: "train"},
-            light_positions=self._patterns.positions,
-            encoding=_ENCODING,
-            licence=self.LICENCE,
-        )
+        self._describe(subject, stage, cameras, _ENCODING, self._patterns.positions)
 
     @classmethod
     def captures_under(cls, source: Path) -> dict[str, Path]:
-        places = [source] if _is_capture(source) else [path for path in subfolders(source) if _is_capture(path)]
-        return by_subject((session_subject(place), place) for place in places)
-
-    @property
-    def info(self) -> CaptureInfo:
-        return self._info
-
-    @property
-    def stage(self) -> Stage:
-        """Their world to ours."""
-        return self._stage
-
-    def frames(self) -> Sequence[Frame]:
-        return self._frames
+        return by_subject((session_subject(place), place) for place in captures_at(source, _is_capture))
 
     def members(self, frame: Frame) -> dict[str, bytes]:
         return self._pictures.members(frame.index)
 
-    @functools.cached_property
-    def _frames(self) -> list[Frame]:
+    def _list_frames(self) -> list[Frame]:
         lights = self._source / "lights" / "light_pattern_per_frame.json"
         splits, patterns = self._splits(), patterns_of_frames(lights)
         if self._options.skip_unlit:

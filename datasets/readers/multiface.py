@@ -19,18 +19,19 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Float
 
-from datasets.capture import CaptureInfo, Frame, ImageEncoding
+from datasets.capture import Frame, ImageEncoding
 from datasets.errors import VrmmError
 from datasets.images import declared_size
 from datasets.readers.fields import frame_number, read_text
 from datasets.readers.flatlit import Transfer, flat_lit_frame
 from datasets.readers.folders import extension_of, numbered_files
 from datasets.readers.meta import METRES, our_poses, read_krt, read_pose, rectified, session_subject, spread
-from datasets.readers.names import by_subject, key_name, subfolders
+from datasets.readers.names import by_subject, captures_at, key_name, subfolders
+from datasets.readers.one_person import OnePersonReader
 from datasets.readers.paths import read_bytes
 from datasets.readers.pictures import picture_member
-from datasets.readers.reader import CaptureReader, Selection
-from datasets.readers.stage import Stage, StageOptions, find_stage
+from datasets.readers.reader import Selection
+from datasets.readers.stage import StageOptions, find_stage
 
 SENSOR = 1334, 2048
 """Width and height in pixels that ``KRT`` is of."""
@@ -50,7 +51,7 @@ class MultifaceOptions(StageOptions):
     transfer: Transfer = Transfer.srgb
 
 
-class MultifaceReader(CaptureReader):
+class MultifaceReader(OnePersonReader):
     """One session of Multiface. Final. It has no masks."""
 
     FORMAT: ClassVar[str] = "multiface"
@@ -67,34 +68,15 @@ class MultifaceReader(CaptureReader):
         names = [camera.name for camera in calibrated if camera.name in pictured]
         wanted = selection.of_cameras(names, str(self._source / "images"))
         self._cameras = [camera for camera in calibrated if camera.name in wanted]
-        self._stage = find_stage(calibrated, METRES, str(self._source / "KRT"), options.front_camera)
+        stage = find_stage(calibrated, METRES, str(self._source / "KRT"), options.front_camera)
         subject = session_subject(self._source)
-        self._info = CaptureInfo(
-            name=f"multiface-{subject}",
-            cameras=tuple(self._stage.camera(camera) for camera in self._cameras),
-            subjects=(subject,),
-            subject_splits={subject: "train"},
-            light_positions=np.zeros((0, 3)),
-            encoding=ImageEncoding(transfer=options.transfer.value, bits=8, matted=False),
-            licence=self.LICENCE,
+        self._describe(
+            subject, stage, self._cameras, ImageEncoding(transfer=options.transfer.value, bits=8, matted=False)
         )
 
     @classmethod
     def captures_under(cls, source: Path) -> dict[str, Path]:
-        places = [source] if _is_capture(source) else [path for path in subfolders(source) if _is_capture(path)]
-        return by_subject((session_subject(place), place) for place in places)
-
-    @property
-    def info(self) -> CaptureInfo:
-        return self._info
-
-    @property
-    def stage(self) -> Stage:
-        """Their world to ours."""
-        return self._stage
-
-    def frames(self) -> Sequence[Frame]:
-        return self._frames
+        return by_subject((session_subject(place), place) for place in captures_at(source, _is_capture))
 
     def members(self, frame: Frame) -> dict[str, bytes]:
         members: dict[str, bytes] = {}
@@ -109,8 +91,7 @@ class MultifaceReader(CaptureReader):
             raise VrmmError(f"{folder} has no picture of frame {frame.index}; leave it out")
         return members
 
-    @functools.cached_property
-    def _frames(self) -> list[Frame]:
+    def _list_frames(self) -> list[Frame]:
         (subject,) = self._info.subjects
         listed = self._listed()
         chosen = [(name, number) for name, numbers in listed.items() for number in self._selection.frames.of(numbers)]

@@ -1,7 +1,7 @@
 """Names of people, cameras and sequences that a sample key can hold."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from datasets.errors import VrmmError
@@ -43,3 +43,8 @@ def subfolders(source: Path) -> list[Path]:
     if not source.is_dir():
         return []
     return sorted(path for path in source.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def captures_at(source: Path, is_capture: Callable[[Path], bool]) -> list[Path]:
+    """``source`` itself where it is a capture, else those of its folders that are."""
+    return [source] if is_capture(source) else [path for path in subfolders(source) if is_capture(path)]

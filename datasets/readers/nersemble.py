@@ -17,14 +17,15 @@ from typing import ClassVar
 
 import numpy as np
 
-from datasets.capture import CaptureInfo, Frame, ImageEncoding
+from datasets.capture import Frame, ImageEncoding
 from datasets.errors import VrmmError
 from datasets.readers.fields import Fields
 from datasets.readers.flatlit import flat_lit_frame
-from datasets.readers.names import by_subject, key_name, subfolders
+from datasets.readers.names import by_subject, captures_at, key_name, subfolders
+from datasets.readers.one_person import OnePersonReader
 from datasets.readers.pictures import check_size, jpeg_or_png
-from datasets.readers.reader import CaptureReader, Selection
-from datasets.readers.stage import RawCamera, Stage, StageOptions, find_stage
+from datasets.readers.reader import Selection
+from datasets.readers.stage import RawCamera, StageOptions, find_stage
 from datasets.readers.videofile import VideoFile
 
 SENSOR = 2200, 3208
@@ -51,7 +52,7 @@ class NeRSembleOptions(StageOptions):
             raise VrmmError(f"jpeg_quality is {self.jpeg_quality}; it must be 1 to 100, or 0 for PNG")
 
 
-class NeRSembleReader(CaptureReader):
+class NeRSembleReader(OnePersonReader):
     """One person of NeRSemble. Final. It has no masks, and nobody calibrated its lights."""
 
     FORMAT: ClassVar[str] = "nersemble"
@@ -69,38 +70,17 @@ class NeRSembleReader(CaptureReader):
         wanted = selection.of_cameras(names, str(self._source / "sequences"))
         self._cameras = [camera for camera in calibrated if camera.name in wanted]
         calibration = self._source / "calibration" / "camera_params.json"
-        self._stage = find_stage(calibrated, 1.0, str(calibration), options.front_camera)
+        stage = find_stage(calibrated, 1.0, str(calibration), options.front_camera)
         subject = key_name(self._source.resolve().name)
-        self._info = CaptureInfo(
-            name=f"nersemble-{subject}",
-            cameras=tuple(self._stage.camera(camera) for camera in self._cameras),
-            subjects=(subject,),
-            subject_splits={subject: "train"},
-            light_positions=np.zeros((0, 3)),
-            encoding=_ENCODING,
-            licence=self.LICENCE,
-        )
+        self._describe(subject, stage, self._cameras, _ENCODING)
 
     @classmethod
     def captures_under(cls, source: Path) -> dict[str, Path]:
-        places = [source] if _is_capture(source) else [path for path in subfolders(source) if _is_capture(path)]
-        return by_subject((place.resolve().name, place) for place in places)
-
-    @property
-    def info(self) -> CaptureInfo:
-        return self._info
+        return by_subject((place.resolve().name, place) for place in captures_at(source, _is_capture))
 
     @property
     def filmed(self) -> bool:
         return True
-
-    @property
-    def stage(self) -> Stage:
-        """Their world to ours."""
-        return self._stage
-
-    def frames(self) -> Sequence[Frame]:
-        return self._frames
 
     def members(self, frame: Frame) -> dict[str, bytes]:
         self._forget_other_sequences(frame.sequence)
@@ -116,8 +96,7 @@ class NeRSembleReader(CaptureReader):
             members[f"{camera.name}.rgb.{extension}"] = data
         return members
 
-    @functools.cached_property
-    def _frames(self) -> list[Frame]:
+    def _list_frames(self) -> list[Frame]:
         """As many as the first camera filmed."""
         (subject,) = self._info.subjects
         frames = []

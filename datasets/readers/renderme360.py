@@ -12,25 +12,25 @@ own, so of whole-numbered pixel centres. Some releases lack cameras: those that 
 
 import contextlib
 import dataclasses
-import functools
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Float
 
-from datasets.capture import CaptureInfo, Frame, ImageEncoding
+from datasets.capture import Frame, ImageEncoding
 from datasets.errors import VrmmError
 from datasets.images import coverage, declared_size, decode_stored, encode_mask
 from datasets.readers.fields import frame_number
 from datasets.readers.flatlit import Transfer, flat_lit_frame
 from datasets.readers.hdf5 import Hdf5, open_hdf5
 from datasets.readers.names import by_subject, key_name, subfolders
+from datasets.readers.one_person import OnePersonReader
 from datasets.readers.pictures import fitted_mask, picture_member
-from datasets.readers.reader import CaptureReader, Selection
-from datasets.readers.stage import RawCamera, Stage, StageOptions, find_stage
+from datasets.readers.reader import Selection
+from datasets.readers.stage import RawCamera, StageOptions, find_stage
 
 SENSOR = 2448, 2048
 """Width and height in pixels that ``K`` is of, where the file does not say."""
@@ -55,7 +55,7 @@ class RenderMe360Options(StageOptions):
     transfer: Transfer = Transfer.srgb
 
 
-class RenderMe360Reader(CaptureReader):
+class RenderMe360Reader(OnePersonReader):
     """One person of RenderMe-360, each of whose parts is a sequence. Final."""
 
     FORMAT: ClassVar[str] = "renderme360"
@@ -74,16 +74,10 @@ class RenderMe360Reader(CaptureReader):
         wanted = selection.of_cameras(names, str(self._source))
         self._cameras = [camera for camera in calibrated if camera.name in wanted]
         front = options.front_camera or (_FRONT if any(camera.name == _FRONT for camera in calibrated) else "")
-        self._stage = find_stage(calibrated, 1.0, str(first.annotations), front)
+        stage = find_stage(calibrated, 1.0, str(first.annotations), front)
         subject = _actor(first.pictures)
-        self._info = CaptureInfo(
-            name=f"renderme360-{subject}",
-            cameras=tuple(self._stage.camera(camera) for camera in self._cameras),
-            subjects=(subject,),
-            subject_splits={subject: "train"},
-            light_positions=np.zeros((0, 3)),
-            encoding=ImageEncoding(transfer=options.transfer.value, bits=8, matted=False),
-            licence=self.LICENCE,
+        self._describe(
+            subject, stage, self._cameras, ImageEncoding(transfer=options.transfer.value, bits=8, matted=False)
         )
 
     @classmethod
@@ -93,18 +87,6 @@ class RenderMe360Reader(CaptureReader):
         places = [place for place in (source, source / "raw") if _files(place)]
         below = places or [*subfolders(source / "raw"), *subfolders(source)]
         return by_subject((_only_actor(place), place) for place in below if _files(place))
-
-    @property
-    def info(self) -> CaptureInfo:
-        return self._info
-
-    @property
-    def stage(self) -> Stage:
-        """Their world to ours."""
-        return self._stage
-
-    def frames(self) -> Sequence[Frame]:
-        return self._frames
 
     def members(self, frame: Frame) -> dict[str, bytes]:
         part, members = self._parts[frame.sequence], dict[str, bytes]()
@@ -121,8 +103,7 @@ class RenderMe360Reader(CaptureReader):
             raise VrmmError(f"{part.pictures} has no picture of frame {frame.index}; leave it out")
         return members
 
-    @functools.cached_property
-    def _frames(self) -> list[Frame]:
+    def _list_frames(self) -> list[Frame]:
         (subject,) = self._info.subjects
         frames = []
         for sequence, part in self._parts.items():

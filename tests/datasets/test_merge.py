@@ -22,7 +22,7 @@ from datasets.shard_merge import merge_shards
 from datasets.shards import DamageError, build_shards, open_shards, verify_shards
 from datasets.views import default_input_cameras, inputs_of_parts
 from datasets.window import Window
-from tests.datasets.shard_damage import contents, copy_of
+from tests.datasets.shard_damage import contents, copy_of, digits
 from tests.datasets.tiny_capture import TinyCapture
 
 SRGB = ImageEncoding(
@@ -383,7 +383,7 @@ def test_a_shard_of_no_capture_and_a_stranger_are_named(merged: Path, tmp_path: 
     assert any(text.startswith("nobody-000000.tar: nobody-000000.tar is of no capture") for text in found)
     with pytest.raises(VrmmError, match=r"nobody-000000\.tar is of no capture in the merged set both"):
         open_shards(copy)
-    manifest["shards"][0].update(name="olat-000000.tar", subject=[2, 2, 2, 2])
+    manifest["shards"][0].update(name="olat-000000.tar", subject=digits([2, 2, 2, 2]))
     (copy / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(VrmmError, match="lists subject number 2, which its capture lacks"):
         open_shards(copy)

@@ -93,3 +93,40 @@ def test_the_direction_depends_on_step_and_sample_alone():
     first, again, later = (float(terms_of(small_model(), step)["shading"]) for step in (1, 1, 2))
     assert first == again
     assert first != later
+
+
+def test_the_light_of_single_directions_waits_for_its_step():
+    objective, batch = Objective(small_model(), LossConfig(), RENDER), frames()
+    terms = objective(batch, sample_generators(0, 0, batch.keys), False, with_shading=False)
+    assert not {"shading", "attached_shadow"} & terms.keys()
+    assert "l1" in terms
+
+
+def test_coarse_training_compares_half_the_resolution():
+    """Until its part of the training is over; then pictures are what they are."""
+    model, batch = small_model(), frames()
+    small = batch.with_halved_targets()
+    full, coarse = (Objective(model, LossConfig(coarse=share), RENDER) for share in (0.0, 0.5))
+
+    def l1(objective, batch, progress):
+        return float(objective(batch, sample_generators(0, 0, batch.keys), False, progress)["l1"])
+
+    assert l1(coarse, batch, 0.49) == l1(full, small, 0.49) != l1(full, batch, 0.49)
+    assert l1(coarse, batch, 0.5) == l1(full, batch, 0.5)
+
+
+def test_halved_targets_show_the_same_through_the_same_lens():
+    batch = frames()
+    small = batch.with_halved_targets()
+    assert small.target_images.shape == (2, 1, 3, SIZE // 2, SIZE // 2)
+    assert torch.allclose(small.target_images[0, 0, 1, 3, 5], batch.target_images[0, 0, 1, 6:8, 10:12].mean())
+    assert torch.allclose(small.target_masks.mean(), batch.target_masks.mean())
+    point = torch.tensor([[[0.02, -0.05, 0.03]]])
+    seen = [
+        CameraBatch(
+            world_to_camera=one.world_to_camera[:1, 0], intrinsics=one.intrinsics[:1, 0], height=size, width=size
+        ).project(point)
+        for one, size in ((batch, SIZE), (small, SIZE // 2))
+    ]
+    assert torch.allclose(seen[0], 2 * seen[1])
+    assert torch.equal(small.input_images, batch.input_images)
