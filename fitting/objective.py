@@ -6,6 +6,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from fitting.bank import TrainingBank
+from fitting.light_level import LightLevel
 from fitting.recipe import ImageWeights, InversionConfig
 from fitting.rendering import HeadImages
 from fitting.state import FitState, Solution
@@ -74,7 +75,7 @@ def landmark_loss(points: Float[Tensor, "M 68 3"], solution: Solution, views: Vi
 
 
 class LightPrior(nn.Module):
-    """How unlike a usual light a light field is: rough, coloured, brighter or dimmer than in training. Final."""
+    """How unlike a usual light a light field is: rough, coloured, not as bright as its like in training. Final."""
 
     neighbours: Int[Tensor, "L M"]
 
@@ -84,14 +85,14 @@ class LightPrior(nn.Module):
         nearest = (directions @ directions.T).topk(min(NEIGHBOURS + 1, len(directions)), dim=1).indices[:, 1:]
         self.register_buffer("neighbours", nearest)
         self._config = config
-        self._level = bank.light_level() if bank.has_lights else None
+        self._level = LightLevel(sphere, bank) if bank.has_lights else None
 
     def forward(self, state: FitState) -> Float[Tensor, ""]:
         """The weighted sum."""
         rough, tint = self.shape(state.light)
         total = self._config.light_smooth * rough + self._config.light_grey * tint
         if self._level is not None:
-            mean, spread = self._level
+            mean, spread = self._level.given(state.light)
             total = total + self._config.light_level * ((state.light.mean().clamp(min=1e-8).log() - mean) / spread) ** 2
         return total
 

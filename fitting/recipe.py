@@ -55,9 +55,9 @@ class InversionConfig:
             what is the person's own, and what fine-tuning then learns does not hold for other expressions.
         light_smooth: on the differences of the light between neighbouring directions.
         light_grey: on the colour of the light: skin and lamps cannot be told apart in one photo.
-        light_level: on the squared distance of the light's brightness from that of the training frames, in their
-            standard deviations: how dark skin is cannot be told from how dim the light is. 0 where photos are
-            exposed in no known way.
+        light_level: on the squared distance of the light's brightness from that of training frames under light of that
+            shape, in their standard deviations (``fitting.light_level``): how dark skin is cannot be told from how dim
+            the light is. 0 where photos are exposed in no known way.
         focal: on the squared logarithm of the change of a guessed focal length.
         depth: on the squared logarithm of the change of the head's distance, where one photo cannot know it.
     """

@@ -9,6 +9,7 @@ import torch
 from fitting.bank import TrainingBank
 from fitting.initializer.start import start_from_network
 from fitting.initializer.storage import Initializer
+from fitting.light_level import LightLevel
 from fitting.objective import input_level, photo_loss
 from fitting.pose import initial_pose
 from fitting.recipe import Expressions, FitRecipe
@@ -54,7 +55,7 @@ def possible_starts(
         assert initializer is not None
         state, seen = start_from_network(initializer.network, model, views, recipe.expressions)
         if bank.has_lights:
-            mean, spread = bank.light_level()
+            mean, spread = LightLevel(model.light_sphere, bank).given(state.light)
             state.level.clamp_(math.exp(mean - USUAL_LIGHT * spread), math.exp(mean + USUAL_LIGHT * spread))
             return state, seen
         return _as_bright(state, seen, model, rendering), seen
@@ -88,7 +89,7 @@ def mean_start(
     if recipe.expressions is Expressions.each:
         state.each_expression(len(views))
     if bank.has_lights:
-        state.level.fill_(math.exp(bank.light_level()[0]))
+        state.level.fill_(math.exp(LightLevel(model.light_sphere, bank).given(state.light)[0]))
         return state, views
     return _as_bright(state, views, model, rendering), views
 
