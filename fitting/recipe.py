@@ -112,7 +112,7 @@ class LocalityConfig:
             expression it is lost with the next face. Others who make the same face keep it tied to the identity.
     """
 
-    weight: float = 1.0
+    weight: float = 0.4
     nearest: float = 0.6
     samples: int = 1
     image_size: int = 64
