@@ -6,6 +6,7 @@ import functools
 import numpy as np
 import torch
 from jaxtyping import Float
+from scipy import sparse
 from torch import Tensor
 
 from prior.finemesh import FineMesh
@@ -21,6 +22,9 @@ SOLID = 0.5
 FILL_ROUNDS = 200
 SMOOTH_ROUNDS = 4
 """Of averaging with neighbours: voxels are coarser than the mesh, and their noise is no shape."""
+CREASE = 0.007
+"""Metres over which the base mesh is smoothed first: under hair, whose sides no picture shows, it is crumpled, and its
+normals point anywhere."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -138,7 +142,7 @@ def trace_surface(
         opacity: per metre.
         thickness: half thickness of a primitive at rest, metres.
     """
-    points = mesh.points(base)
+    points = _relaxed(mesh, mesh.points(base))
     normals = mesh.normals(points)
     reach = REACH * thickness
     start, inward = (torch.tensor(value, dtype=torch.float32) for value in (points + reach * normals, -normals))
@@ -170,20 +174,37 @@ def trace_surface(
 
 def smooth_on_mesh(mesh: FineMesh, values: np.ndarray, known: np.ndarray) -> np.ndarray:
     """Values at the vertices, smoothed; what is not known is a membrane stretched between what is."""
-    ends = mesh.weld[mesh.edges()]
-    number = np.concatenate([ends, ends[:, ::-1]])
-    count = mesh.weld.max() + 1
-    degree = np.maximum(np.bincount(number[:, 0], minlength=count), 1)
+    around = _neighbour_mean(mesh)
     weight = np.bincount(mesh.weld, weights=known)
     fixed = weight > 0
     sums = np.bincount(mesh.weld, weights=np.where(known, values, 0.0)) / np.maximum(weight, 1)
-
-    def around(found: np.ndarray) -> np.ndarray:
-        return np.bincount(number[:, 0], weights=found[number[:, 1]], minlength=count) / degree
-
     found = np.where(fixed, sums, 0.0)
     for _ in range(0 if fixed.all() or not fixed.any() else FILL_ROUNDS):
-        found = np.where(fixed, sums, around(found))
+        found = np.where(fixed, sums, around @ found)
     for _ in range(SMOOTH_ROUNDS):
-        found = 0.5 * (found + around(found))
+        found = 0.5 * (found + around @ found)
     return found[mesh.weld]
+
+
+def _relaxed(mesh: FineMesh, points: Float[np.ndarray, "V 3"]) -> Float[np.ndarray, "V 3"]:
+    """The mesh without creases: every point goes towards the middle of its neighbours, some times over.
+
+    A round spreads a point over half the length of an edge, so n rounds over half an edge times the root of n.
+    """
+    around, edges = _neighbour_mean(mesh), mesh.edges()
+    length = np.linalg.norm(points[edges[:, 0]] - points[edges[:, 1]], axis=1).mean()
+    found = np.zeros((mesh.weld.max() + 1, 3))
+    found[mesh.weld] = points
+    for _ in range(min(round((2.0 * CREASE / length) ** 2), FILL_ROUNDS)):
+        found = 0.5 * (found + around @ found)
+    return found[mesh.weld]
+
+
+def _neighbour_mean(mesh: FineMesh) -> sparse.csr_array:
+    """[P, P] over the points of the weld: the mean of those that share an edge with each."""
+    ends = mesh.weld[mesh.edges()]
+    number = np.concatenate([ends, ends[:, ::-1]])
+    count = mesh.weld.max() + 1
+    together = sparse.csr_array(sparse.coo_array((np.ones(len(number)), number.T), shape=(count, count)))
+    degree = np.maximum(together.sum(axis=1), 1.0)
+    return sparse.csr_array(sparse.diags_array(1.0 / degree) @ together)

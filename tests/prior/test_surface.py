@@ -78,9 +78,10 @@ def test_the_surface_lies_where_the_volume_begins() -> None:
     lifted = surface.lifted(2.0)
     assert (np.linalg.norm(lifted.points[front], axis=1) >= np.linalg.norm(surface.points[front], axis=1) - 1e-9).all()
     heights = voxel_centers(placement, opacity.shape).norm(dim=1, keepdim=True)
-    # What a ray gathers of the voxels' places is where it ends (centres of sparse voxels are interpolated: 2 mm).
+    # What a ray gathers of the voxels' places is where it ends (centres of sparse voxels are interpolated: 2 mm, and
+    # where the boxes of the folded corner meet, rays come in at a slant).
     gathered = surface.gather(heights)[:, 0].numpy()[front]
-    assert np.abs(gathered - (RADIUS - depth)).max() < 0.002
+    assert np.abs(gathered - (RADIUS - depth)).max() < 0.003
 
 
 def test_a_hole_continues_its_surroundings() -> None:
@@ -95,3 +96,17 @@ def test_a_hole_continues_its_surroundings() -> None:
     assert near.any()
     assert surface.alpha[near].max() < 0.5
     assert (RADIUS - np.linalg.norm(surface.points[near], axis=1) > 0.001).all()
+
+
+def test_a_crumpled_base_mesh_still_finds_the_volume() -> None:
+    """Under hair the base mesh is folded by millimetres and its normals point anywhere; the volume there is smooth."""
+    template = sphere_template()
+    placement, opacity = shell(template)
+    mesh = fine_sphere(template)
+    crumpled = template.vertices + 0.002 * np.random.default_rng(0).standard_normal(template.vertices.shape)
+    front = mesh.points(template.vertices)[:, 2] > 0.3 * RADIUS
+    surface = trace_surface(mesh, crumpled.astype(np.float32), placement, opacity, 0.012)
+    radius = np.linalg.norm(surface.points[front], axis=1)
+    assert np.ptp(radius) < 0.006
+    outward = surface.points[front] / radius[:, None]
+    assert (surface.normals[front] * outward).sum(axis=1).min() > 0.92
