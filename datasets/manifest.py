@@ -5,7 +5,7 @@ by blanks), ``subject`` (number in ``capture.json``), ``held_out`` (0 or 1), ``l
 extensions in ``layouts``); per member, samples in order and members in the order of their layout: ``block`` where the
 data begins in the tar (in units of 512 bytes), ``size`` in bytes and ``crc32``. Numbers per sample and per member are
 8 hexadecimal digits each, joined: they load a hundred times faster than JSON numbers, so that millions of members
-open within a second.
+open in about a second.
 """
 
 import dataclasses
