@@ -4,32 +4,33 @@ Per shard: ``name``, ``samples``, ``bytes``, ``sha256``, ``lamps`` (the most in 
 by blanks), ``subject`` (number in ``capture.json``), ``held_out`` (0 or 1), ``layout`` (number of the list of member
 extensions in ``layouts``); per member, samples in order and members in the order of their layout: ``block`` where the
 data begins in the tar (in units of 512 bytes), ``size`` in bytes and ``crc32``. Numbers per sample and per member are
-8 hexadecimal digits each, joined: they load a hundred times faster than JSON numbers, so that millions of members
-open in about a second.
+8 hexadecimal digits each, joined: they load a hundred times faster than JSON numbers. A shard is a line, and the
+columns of its members end it: who opens a large set can leave them unread (``datasets.manifest_index``).
 """
 
 import dataclasses
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int, UInt32
+from jaxtyping import Int
 
 from datasets.capture import CaptureInfo
 from datasets.errors import VrmmError
 from datasets.files import atomic_write_bytes, read_json
+from datasets.member_table import BLOCK, MemberArrays, MemberTable, from_digits, to_digits
 
 MANIFEST = "manifest.json"
 MANIFEST_VERSION = 2
-BLOCK = 512  # bytes: headers and data of a tar begin at its multiples
 
 REPAIR = "rebuild it with vrmm shards verify --repair-manifest"
+BEFORE_SHARDS = b', "shards": [\n'
+COLUMNS = ("block", "size", "crc32")  # of members, the last on a shard's line
 _SHARD_NAME = re.compile(r"[^./\\][^/\\]*\.tar")  # a file beside the manifest, never one elsewhere
 NOT_A_SHARD = (ValueError, KeyError, TypeError, IndexError, OverflowError, AttributeError)
-_COLUMN = ">u4"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,9 +46,7 @@ class Shard:
     held_out: Int[np.ndarray, "S"]
     layouts: tuple[tuple[str, ...], ...]
     layout: Int[np.ndarray, "S"]
-    offset: Int[np.ndarray, "M"]
-    size: Int[np.ndarray, "M"]
-    crc32: UInt32[np.ndarray, "M"]
+    members: MemberTable
 
     @property
     def samples(self) -> int:
@@ -67,44 +66,61 @@ class Shard:
             "sha256": self.sha256,
             "lamps": self.lamps,
             "keys": " ".join(self.keys),
-            "subject": _to_digits(self.subject),
-            "held_out": _to_digits(self.held_out),
+            "subject": to_digits(self.subject),
+            "held_out": to_digits(self.held_out),
             "layouts": [list(layout) for layout in self.layouts],
-            "layout": _to_digits(self.layout),
-            "block": _to_digits(self.offset // BLOCK),
-            "size": _to_digits(self.size),
-            "crc32": _to_digits(self.crc32),
+            "layout": to_digits(self.layout),
+            "block": to_digits(self.members.offset // BLOCK),
+            "size": to_digits(self.members.size),
+            "crc32": to_digits(self.members.crc32),
         }
 
     @staticmethod
     def from_json(value: dict[str, Any]) -> "Shard":
         """Raises one of ``NOT_A_SHARD`` for anything but ``to_json``'s output."""
+        offset, size, crc32 = (from_digits(value[column]) for column in COLUMNS)
+
+        def table(members: int) -> MemberTable:
+            if {len(offset), len(size), len(crc32)} != {members}:
+                raise ValueError("it lists another number of members than of offsets, sizes or checksums")
+            return MemberArrays(offset.astype(np.int64) * BLOCK, size, crc32)
+
+        shard = Shard.from_record(value, table)
+        ends = shard.members.offset + shard.members.size
+        if len(ends) and not (shard.members.offset.min() > 0 and ends.max() <= shard.bytes):
+            raise ValueError(f"{shard.name} lists a member outside its {shard.bytes} bytes")
+        return shard
+
+    @staticmethod
+    def from_record(value: dict[str, Any], members: Callable[[int], MemberTable]) -> "Shard":
+        """A shard out of everything in ``to_json``'s output but its columns of members, which ``members`` gives.
+
+        Args:
+            members: gives the table of so many members; it is not looked into here.
+
+        Raises one of ``NOT_A_SHARD`` for anything else.
+        """
+        layouts = tuple(tuple(layout) for layout in value["layouts"])
+        layout = from_digits(value["layout"]).astype(np.int64)
         shard = Shard(
             name=value["name"],
             bytes=int(value["bytes"]),
             sha256=value["sha256"],
             lamps=int(value["lamps"]),
             keys=tuple(value["keys"].split(" ")) if value["keys"] else (),
-            subject=_from_digits(value["subject"], np.int64),
-            held_out=_from_digits(value["held_out"], np.int64),
-            layouts=tuple(tuple(layout) for layout in value["layouts"]),
-            layout=_from_digits(value["layout"], np.int64),
-            offset=_from_digits(value["block"], np.int64) * BLOCK,
-            size=_from_digits(value["size"], np.int64),
-            crc32=_from_digits(value["crc32"], np.uint32),
+            subject=from_digits(value["subject"]).astype(np.int64),
+            held_out=from_digits(value["held_out"]).astype(np.int64),
+            layouts=layouts,
+            layout=layout,
+            members=members(int(np.array([len(one) for one in layouts], np.int64)[layout].sum())),
         )
         if not isinstance(shard.name, str) or not _SHARD_NAME.fullmatch(shard.name):
             raise ValueError(f"{shard.name!r} is no name of a shard")
-        "".join(extension for layout in shard.layouts for extension in layout)  # raises TypeError for other than text
+        "".join(extension for one in layouts for extension in one)  # raises TypeError for other than text
         if shard.lamps < 0 or (shard.held_out > 1).any():
             raise ValueError(f"{shard.name} lists numbers that are out of range")
-        members = int(np.array([len(layout) for layout in shard.layouts], np.int64)[shard.layout].sum())
         if {len(shard.keys), int(value["samples"])} != {len(shard.subject), len(shard.held_out), len(shard.layout)}:
             raise ValueError(f"{shard.name} lists another number of keys than of samples")
-        if {members} != {len(shard.offset), len(shard.size), len(shard.crc32)}:
-            raise ValueError(f"{shard.name} lists another number of members than of offsets, sizes or checksums")
-        if len(shard.offset) and not (shard.offset.min() > 0 and (shard.offset + shard.size).max() <= shard.bytes):
-            raise ValueError(f"{shard.name} lists a member outside its {shard.bytes} bytes")
         return shard
 
 
@@ -132,7 +148,13 @@ def manifest_bytes(manifest: Manifest) -> bytes:
     """The content of ``manifest.json``; equal manifests give equal bytes."""
     head = {"schema_version": MANIFEST_VERSION, "capture": manifest.capture, "capture_sha256": manifest.capture_sha256}
     shards = ",\n".join(json.dumps(shard.to_json(), separators=(",", ":")) for shard in manifest.shards)
-    return (json.dumps(head)[:-1] + f', "shards": [\n{shards}\n]}}\n').encode()
+    return json.dumps(head)[:-1].encode() + BEFORE_SHARDS + f"{shards}\n]}}\n".encode()
+
+
+def check_version(value: Any) -> None:
+    """Raises ValueError for what is no manifest of this version."""
+    if not isinstance(value, dict) or value.get("schema_version") != MANIFEST_VERSION:
+        raise ValueError(f"is not a shard manifest of version {MANIFEST_VERSION}; build the shards again")
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -145,8 +167,10 @@ def read_manifest(folder: Path) -> Manifest:
     if not path.is_file():
         raise VrmmError(f"{folder} holds no finished shards ({MANIFEST} is absent); run vrmm shards build")
     value = read_json(path, "a shard manifest")
-    if not isinstance(value, dict) or value.get("schema_version") != MANIFEST_VERSION:
-        raise VrmmError(f"{path} is not a shard manifest of version {MANIFEST_VERSION}; build the shards again")
+    try:
+        check_version(value)
+    except ValueError as error:
+        raise VrmmError(f"{path} {error}") from None
     try:
         return Manifest.from_json(value)
     except NOT_A_SHARD as error:
@@ -172,11 +196,3 @@ def sample_keys(info: CaptureInfo, shard: Shard) -> Sequence[str]:
     if not info.sources:
         return shard.keys
     return [source.key(local[number], key) for number, key in zip(shard.subject.tolist(), shard.keys, strict=True)]
-
-
-def _to_digits(column: np.ndarray) -> str:
-    return column.astype(_COLUMN).tobytes().hex()
-
-
-def _from_digits(text: str, dtype: type[np.generic]) -> np.ndarray:
-    return np.frombuffer(bytes.fromhex(text), _COLUMN).astype(dtype)

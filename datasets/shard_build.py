@@ -17,16 +17,8 @@ from datasets.errors import VrmmError
 from datasets.files import atomic_write, read_json, sha256_of
 from datasets.folder import CAPTURE, write_capture_info
 from datasets.frames import frame_members
-from datasets.manifest import (
-    BLOCK,
-    MANIFEST,
-    NOT_A_SHARD,
-    Manifest,
-    Shard,
-    manifest_bytes,
-    read_manifest,
-    write_manifest,
-)
+from datasets.manifest import MANIFEST, NOT_A_SHARD, Manifest, Shard, manifest_bytes, read_manifest, write_manifest
+from datasets.member_table import BLOCK, MemberArrays
 
 Progress = Callable[[int, int], object]
 
@@ -158,7 +150,7 @@ def _check_kept(out: Path, shard: Shard, frames: Sequence[Frame]) -> None:
         raise _other_build(out)
     for first, layout, frame in zip(shard.first, shard.layout, frames, strict=True):
         for member, data in frame_members(frame).items():
-            if shard.crc32[first + shard.layouts[layout].index(member)] != zlib.crc32(data):
+            if shard.members.at(int(first) + shard.layouts[layout].index(member)).crc32 != zlib.crc32(data):
                 raise VrmmError(f"{out / shard.name}: frame {frame.key} has changed since; remove the old shards first")
 
 
@@ -234,9 +226,7 @@ class _Table:
             held_out=np.array(held_out, np.int64),
             layouts=tuple(self._layouts),
             layout=np.array(layout, np.int64),
-            offset=np.array(offset, np.int64),
-            size=np.array(size, np.int64),
-            crc32=np.array(crc32, np.uint32),
+            members=MemberArrays(np.array(offset), np.array(size), np.array(crc32)),
         )
 
     def _check(self, key: str, layout: tuple[str, ...]) -> None:

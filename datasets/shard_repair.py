@@ -16,6 +16,7 @@ from datasets.files import atomic_write_bytes, sha256_of
 from datasets.folder import CAPTURE, read_capture_info
 from datasets.frames import LIGHT, META, frame_from_members
 from datasets.manifest import MANIFEST, Manifest, Shard, manifest_bytes, read_manifest, write_manifest
+from datasets.member_table import MemberArrays
 from datasets.shard_build import JOURNAL, Progress
 from datasets.shard_verify import Problem, missing_runs
 from datasets.tar_scan import TarScan, checks_itself, is_sound, scan_tar
@@ -188,7 +189,8 @@ class _Rebuilding:
         row = 0
         for key, number in zip(shard.keys, shard.layout, strict=True):
             for extension in shard.layouts[number]:
-                listed[f"{key}.{extension}"] = int(shard.size[row]), int(shard.crc32[row])
+                member = shard.members.at(row)
+                listed[f"{key}.{extension}"] = member.size, member.crc32
                 row += 1
         content = [member for member in scan.members if member.extension not in (META, LIGHT)]  # alike in new renders
         agree = sum(listed.get(member.name) == (member.size, member.crc32) for member in content)
@@ -264,7 +266,5 @@ def _record(path: Path, scan: TarScan, samples: Sequence[_Sample], numbers: Mapp
         held_out=np.array([sample.frame.split != "train" for sample in samples], np.int64),
         layouts=tuple(layouts),
         layout=np.array(layout, np.int64),
-        offset=np.array([member.offset for member in members], np.int64),
-        size=np.array([member.size for member in members], np.int64),
-        crc32=np.array([member.crc32 for member in members], np.uint32),
+        members=MemberArrays(*np.array([(member.offset, member.size, member.crc32) for member in members]).T),
     )

@@ -15,7 +15,8 @@ from datasets.errors import VrmmError
 from datasets.files import sha256_of
 from datasets.folder import CAPTURE, read_capture_info
 from datasets.frames import LIGHT, META, frame_from_members
-from datasets.manifest import BLOCK, MANIFEST, REPAIR, Manifest, Shard, manifest_bytes, read_manifest, sample_keys
+from datasets.manifest import MANIFEST, REPAIR, Manifest, Shard, manifest_bytes, read_manifest, sample_keys
+from datasets.member_table import BLOCK
 from datasets.shard_build import Progress
 from datasets.tar_scan import TarMember
 
@@ -291,7 +292,7 @@ def _listed_members(shard: Shard) -> Iterator[TarMember]:
     row = 0
     for key, number in zip(shard.keys, shard.layout, strict=True):
         for extension in shard.layouts[number]:
-            yield TarMember(key, extension, int(shard.offset[row]), int(shard.size[row]), int(shard.crc32[row]))
+            yield TarMember(key, extension, *shard.members.at(row))
             row += 1
 
 

@@ -19,7 +19,9 @@ from datasets.disk_cache import DiskCache
 from datasets.errors import VrmmError
 from datasets.folder import CAPTURE, read_capture_info
 from datasets.frames import LIGHT, META, frame_from_members
-from datasets.manifest import MANIFEST, Manifest, read_manifest, sample_keys
+from datasets.manifest import MANIFEST, Manifest, sample_keys
+from datasets.manifest_index import open_manifest
+from datasets.member_table import Member
 from datasets.shard_build import build_shards
 from datasets.shard_verify import Problem, verify_shards
 from datasets.storage import ForwardFile, Storage, open_storage
@@ -58,12 +60,12 @@ def open_shards(folder: Path | str, cache: DiskCache | None = None) -> "ShardSet
     storage = open_storage(folder)
     if not storage.remote:
         place = Path(storage.location)
-        return ShardSet(storage, read_capture_info(place), read_manifest(place), cache)
+        return ShardSet(storage, read_capture_info(place), open_manifest(place), cache)
     with tempfile.TemporaryDirectory() as place:
         try:
             for name in (CAPTURE, MANIFEST):
                 (Path(place) / name).write_bytes(storage.read_whole(name))
-            return ShardSet(storage, read_capture_info(Path(place)), read_manifest(Path(place)), cache)
+            return ShardSet(storage, read_capture_info(Path(place)), open_manifest(Path(place)), cache)
         except FileNotFoundError:
             raise VrmmError(
                 f"{storage.location} holds no finished shards ({CAPTURE} or {MANIFEST} is absent); copy all files of "
@@ -108,14 +110,11 @@ class ShardSet:
         self.lit = np.array([shard.lamps > 0 for shard in shards], bool)[self.shard]
         # Fixed-width bytes are several times smaller than a list of strings, and sort in C.
         self._keys = _join([np.array(" ".join(sample_keys(info, one)).encode().split(), np.bytes_) for one in shards])
-        self._offset = _join([shard.offset for shard in shards])
-        self._size = _join([shard.size for shard in shards])
-        self._crc32 = _join([shard.crc32 for shard in shards])
+        self._tables = [shard.members for shard in shards]
         parts = np.array([info.part_of(name) for name in self._names], np.int64)
         self.source = parts[self.shard]
         self._layouts, self.layout, self.parts = _merge_layouts(manifest, parts.tolist())
-        lengths = np.array([len(layout) for layout in self._layouts], np.int64)[self.layout]
-        self._first = np.cumsum(lengths) - lengths
+        self._first = _join([shard.first for shard in shards])  # row of each sample's first member in its shard's table
         self._column = [{extension: i for i, extension in enumerate(layout)} for layout in self._layouts]
         named = [(layout, info.parts[number].cameras) for layout, number in zip(self._layouts, self.parts, strict=True)]
         self.images = [_camera_members(layout, cameras, _IMAGE) for layout, cameras in named]
@@ -133,23 +132,25 @@ class ShardSet:
     @property
     def members(self) -> int:
         """How many files all samples have together."""
-        return len(self._offset)
+        return sum(map(len, self._tables))
 
     @property
     def index_bytes(self) -> int:
         """Of memory that the arrays of this index hold."""
         arrays = (value for value in vars(self).values() if isinstance(value, np.ndarray))
-        return sum(array.nbytes for array in arrays)
+        return sum(array.nbytes for array in arrays) + sum(table.nbytes for table in self._tables)
 
     def largest_sample(self, views: int) -> int:
         """No sample's members have more bytes than this together where at most so many cameras are read."""
+        sizes = _join([table.size for table in self._tables])
+        first = self._first + self._before
         largest = 0
         for number, layout in enumerate(self._layouts):
-            rows = self._first[self.layout == number]
+            rows = first[self.layout == number]
             cameras: dict[str, int] = {}
             for column, extension in enumerate(layout):
                 camera = extension.partition(".")[0] if extension.count(".") == 2 else ""
-                cameras[camera] = cameras.get(camera, 0) + int(self._size[rows + column].max(initial=0))
+                cameras[camera] = cameras.get(camera, 0) + int(sizes[rows + column].max(initial=0))
             others = cameras.pop("", 0)
             largest = max(largest, others + sum(sorted(cameras.values())[-views:] if views else []))
         return largest
@@ -186,7 +187,7 @@ class ShardSet:
 
     def size(self, sample: int, extension: str) -> int:
         """Bytes of a member. Raises VrmmError where the sample has none of that extension."""
-        return int(self._size[self._row(sample, extension)])
+        return self._member(sample, extension).size
 
     def read(self, sample: int, extension: str) -> bytes:
         """A member's bytes. Raises as ``read_members`` does."""
@@ -199,33 +200,33 @@ class ShardSet:
             VrmmError: the sample has no such member.
             DamageError: the bytes are not those that were written.
         """
-        rows = [self._row(sample, extension) for extension in extensions]
-        found = [self._cached(sample, row) for row in rows]
+        members = [self._member(sample, extension) for extension in extensions]
+        found = [self._cached(sample, member) for member in members]
         missing = [i for i, data in enumerate(found) if data is None]
-        ranges = [(int(self._offset[rows[i]]), int(self._size[rows[i]])) for i in missing]
+        ranges = [(members[i].offset, members[i].size) for i in missing]
         try:
             fetched = self._storage.read_ranges(self.shard_name(sample), ranges) if ranges else []
         except OSError as error:
             raise self.damage(sample, extensions[missing[0]], f"cannot be read ({error.strerror})") from error
         for i, data in zip(missing, fetched, strict=True):
-            self._check(sample, extensions[i], rows[i], data)
+            self._check(sample, extensions[i], members[i], data)
             if self._cache is not None:
-                self._cache.put(self._cache_key(sample, rows[i]), data)
+                self._cache.put(self._cache_key(sample, members[i]), data)
             found[i] = data
         return {extension: data for extension, data in zip(extensions, found, strict=True) if data is not None}
 
     def read_forward(self, file: ForwardFile, sample: int, extensions: Sequence[str]) -> dict[str, bytes]:
         """Like ``read_members``, out of ``open_forward``'s file, samples and members in storage order."""
-        members = {}
+        found = {}
         for extension in sorted(extensions, key=self._column[self.layout[sample]].__getitem__):
-            row = self._row(sample, extension)
+            member = self._member(sample, extension)
             try:
-                data = file.read(int(self._offset[row]), int(self._size[row]))
+                data = file.read(member.offset, member.size)
             except OSError as error:
                 raise self.damage(sample, extension, f"cannot be read ({error.strerror})") from error
-            self._check(sample, extension, row, data)
-            members[extension] = data
-        return members
+            self._check(sample, extension, member, data)
+            found[extension] = data
+        return found
 
     def open_forward(self, shard: int) -> ForwardFile:
         """A shard to be read from front to back. Raises OSError."""
@@ -241,8 +242,9 @@ class ShardSet:
     def checksums(self, extension: str) -> UInt32[np.ndarray, "N"]:
         """The CRC-32 of that member of every sample; 0 where a sample has none."""
         columns = np.array([layout.get(extension, -1) for layout in self._column], np.int64)[self.layout]
-        rows = np.where(columns < 0, 0, self._first + columns)
-        return np.where(columns < 0, 0, self._crc32[rows]).astype(np.uint32)
+        rows = np.where(columns < 0, 0, self._first + self._before + columns)
+        crc32 = _join([table.crc32 for table in self._tables])
+        return np.where(columns < 0, 0, crc32[rows]).astype(np.uint32)
 
     def frame(self, sample: int) -> Frame:
         """The sample's description. Raises DamageError as ``read`` does."""
@@ -268,34 +270,39 @@ class ShardSet:
     def _by_key(self) -> Int[np.ndarray, "N"]:
         return np.argsort(self._keys, kind="stable")
 
-    def _row(self, sample: int, extension: str) -> int:
-        """The member's place in the columns of members."""
+    @property
+    def _before(self) -> Int[np.ndarray, "N"]:
+        """How many members the shards before each sample's hold."""
+        lengths = np.array([len(table) for table in self._tables], np.int64)
+        return (np.cumsum(lengths) - lengths)[self.shard]
+
+    def _member(self, sample: int, extension: str) -> Member:
+        """Where a member lies. Raises VrmmError where the sample has none of that extension."""
         column = self._column[self.layout[sample]].get(extension)
         if column is None:
             raise VrmmError(f"sample {self.key(sample)} has no member {extension}")
-        return int(self._first[sample]) + column
+        return self._tables[self.shard[sample]].at(int(self._first[sample]) + column)
 
-    def _check(self, sample: int, extension: str, row: int, data: bytes) -> None:
-        size = int(self._size[row])
-        if len(data) != size:
-            raise self.damage(sample, extension, f"is cut off after {len(data)} of {size} bytes")
-        if zlib.crc32(data) != self._crc32[row]:
+    def _check(self, sample: int, extension: str, member: Member, data: bytes) -> None:
+        if len(data) != member.size:
+            raise self.damage(sample, extension, f"is cut off after {len(data)} of {member.size} bytes")
+        if zlib.crc32(data) != member.crc32:
             raise self.damage(sample, extension, "is damaged (its checksum differs)")
 
-    def _cached(self, sample: int, row: int) -> bytes | None:
+    def _cached(self, sample: int, member: Member) -> bytes | None:
         if self._cache is None:
             return None
-        key = self._cache_key(sample, row)
+        key = self._cache_key(sample, member)
         data = self._cache.get(key)
-        if data is not None and zlib.crc32(data) != self._crc32[row]:
+        if data is not None and zlib.crc32(data) != member.crc32:
             self._cache.drop(key)
             return None
         return data
 
-    def _cache_key(self, sample: int, row: int) -> str:
+    def _cache_key(self, sample: int, member: Member) -> str:
         """Names the bytes, not just the place: a capture that was built again has other keys."""
         place = self._storage.where(self.shard_name(sample))
-        return f"{place} {self._offset[row]} {self._size[row]} {self._crc32[row]}"
+        return f"{place} {member.offset} {member.size} {member.crc32}"
 
 
 def _join(arrays: Sequence[np.ndarray]) -> np.ndarray:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from datasets.errors import VrmmError
+from datasets.held_file import HeldFile
 
 T = TypeVar("T")
 Range = tuple[int, int]
@@ -105,7 +106,7 @@ class LocalStorage(Storage):
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self.location = str(folder)
-        self._open: OrderedDict[str, _Descriptor] = OrderedDict()
+        self._open: OrderedDict[str, HeldFile] = OrderedDict()
         self._lock = threading.Lock()
 
     def read_whole(self, name: str) -> bytes:
@@ -113,15 +114,15 @@ class LocalStorage(Storage):
 
     def read_ranges(self, name: str, ranges: Sequence[Range]) -> list[bytes]:
         file = self._descriptor(name)
-        return [_pread(file.number, size, offset) for offset, size in ranges]
+        return [file.read(offset, size) for offset, size in ranges]
 
     def open_forward(self, name: str) -> ForwardFile:
-        return _LocalForward(_Descriptor(self._folder / name))
+        return _LocalForward(HeldFile(self._folder / name))
 
-    def _descriptor(self, name: str) -> "_Descriptor":
+    def _descriptor(self, name: str) -> HeldFile:
         """The file, one of the last read that are held open. One evicted lives on until its last reader is done."""
         with self._lock:
-            file = self._open.pop(name, None) or _Descriptor(self._folder / name)
+            file = self._open.pop(name, None) or HeldFile(self._folder / name)
             self._open[name] = file
             if len(self._open) > _OPEN_FILES:
                 self._open.popitem(last=False)
@@ -163,12 +164,12 @@ class RemoteStorage(Storage):
 
 
 class _LocalForward(ForwardFile):
-    def __init__(self, file: "_Descriptor") -> None:
-        self._file: _Descriptor | None = file
+    def __init__(self, file: HeldFile) -> None:
+        self._file: HeldFile | None = file
 
     def read(self, offset: int, size: int) -> bytes:
         assert self._file is not None
-        return _pread(self._file.number, size, offset)
+        return self._file.read(offset, size)
 
     def close(self) -> None:
         self._file = None
@@ -210,28 +211,6 @@ class _RemoteForward(ForwardFile):
         part = self._file.read(size)
         self._position += len(part)
         return part
-
-
-class _Descriptor:
-    """A file number that is closed with the last reference."""
-
-    def __init__(self, path: Path) -> None:
-        self.number = -1
-        self.number = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-
-    def __del__(self) -> None:
-        if self.number >= 0:
-            os.close(self.number)
-
-
-def _pread(file: int, size: int, offset: int) -> bytes:
-    data = os.pread(file, size, offset)
-    while 0 < len(data) < size:  # one call gives 2 GiB at most, and less where it is interrupted
-        more = os.pread(file, size - len(data), offset + len(data))
-        if not more:
-            break
-        data += more
-    return data
 
 
 def _merge(ranges: Sequence[Range]) -> list[tuple[int, int]]:

@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from datasets.shard_build import BLOCK
+from datasets.member_table import BLOCK
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 

@@ -364,7 +364,7 @@ def test_damage_in_a_merged_set_is_named_as_the_set_calls_it(merged: Path, tmp_p
     record = next(shard for shard in read_manifest(copy).shards if shard.name == "flat-000000.tar")
     row = int(record.first[1]) + opened.extensions(sample).index("light.npz")
     data = bytearray((copy / "flat-000000.tar").read_bytes())
-    data[int(record.offset[row]) + 70] ^= 4
+    data[record.members.at(row).offset + 70] ^= 4
     (copy / "flat-000000.tar").write_bytes(data)
     assert [str(problem) for problem in verify_shards(copy)] == [
         "flat-000000.tar: sample flat-s0_talk_000001, light.npz: damaged (the checksum differs)"

@@ -14,26 +14,8 @@ from datasets.loader import FrameLoader, LoaderConfig
 from datasets.shard_merge import merge_shards
 from datasets.shard_repair import repair_manifest
 from datasets.shards import build_shards, open_shards, verify_shards
-from tests.datasets.shard_damage import contents, copy_of, cut, digits, flip_bit, repack, swap_files, tar_members
+from tests.datasets.shard_damage import contents, cut, digits, flip_bit, repack, swap_files, tar_members
 from tests.datasets.tiny_capture import TinyCapture
-
-
-@pytest.fixture(scope="module")
-def capture() -> TinyCapture:
-    return TinyCapture(subjects=2, frames=4)
-
-
-@pytest.fixture(scope="module")
-def built(capture: TinyCapture, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("shards")
-    build_shards(capture, out, samples_per_shard=3)
-    return out
-
-
-@pytest.fixture
-def shards(built: Path, tmp_path: Path) -> Path:
-    """A copy that a test may damage."""
-    return copy_of(built, tmp_path / "copy")
 
 
 def _keys(folder: Path) -> list[str]:

@@ -8,6 +8,8 @@ import numpy as np
 from datasets.capture import Camera, Capture, CaptureInfo, Frame, ImageEncoding, Light, Pose
 from datasets.images import encode_mask, encode_radiance
 
+PER_SHARD = 3  # frames, in the shards that the fixtures make of it
+
 
 def look_at_origin(name: str, center: Sequence[float], *, width: int, height: int, split: str = "train") -> Camera:
     """A camera at ``center`` (metres) that looks at the world origin."""

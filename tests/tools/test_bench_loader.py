@@ -32,7 +32,7 @@ def test_every_way_reads_what_it_says(task: Task) -> None:
     shards = read_manifest(Path(task.shards)).shards
     whole = sum(shard.bytes for shard in shards)
     pictures = [
-        int(shard.size[shard.first[sample] + column])
+        shard.members.at(int(shard.first[sample]) + column).size
         for shard in shards
         for sample in range(shard.samples)
         for column, name in enumerate(shard.layouts[shard.layout[sample]])

@@ -60,6 +60,7 @@ def _write_index(folder: Path, samples: int) -> None:
     from datasets.folder import CAPTURE, write_capture_info
     from datasets.lightstage.rig import RigConfig, make_cameras
     from datasets.manifest import Manifest, Shard, write_manifest
+    from datasets.member_table import MemberArrays
 
     subjects = tuple(f"s{number:03d}" for number in range(SUBJECTS))
     info = CaptureInfo(
@@ -88,9 +89,7 @@ def _write_index(folder: Path, samples: int) -> None:
             held_out=np.zeros(count, np.int64),
             layouts=(layout,),
             layout=np.zeros(count, np.int64),
-            offset=512 + block * np.arange(members),
-            size=np.full(members, size),
-            crc32=np.arange(members, dtype=np.uint32),
+            members=MemberArrays(512 + block * np.arange(members), np.full(members, size), np.arange(members)),
         )
 
     shards = tuple(shard(first, min(PER_SHARD, samples - first)) for first in range(0, samples, PER_SHARD))
