@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from kornia.metrics import ssim as kornia_ssim
 from torch import Tensor
 
 MASK_THRESHOLD = 0.5
@@ -26,6 +25,8 @@ def image_metrics(
 
     SSIM is computed with an 11 pixel Gaussian window (sigma 1.5) on the whole picture and averaged in the mask.
     """
+    from kornia.metrics import ssim as kornia_ssim  # slow to import, and most runs measure nothing
+
     inside = (mask > MASK_THRESHOLD).expand_as(image)
     a, b = display(image), display(truth)
     difference = (a - b)[inside]

@@ -48,6 +48,16 @@ def test_members_are_read_at_random(built: Path, capture: TinyCapture) -> None:
         shards.read(0, "nobody")
 
 
+@pytest.mark.parametrize("subjects", [2, 12])  # of twelve, some have longer names
+def test_keys_come_back_as_they_were(tmp_path: Path, subjects: int) -> None:
+    capture = TinyCapture(subjects=subjects, frames=2)
+    build_shards(capture, tmp_path, samples_per_shard=5)
+    opened = open_shards(tmp_path)
+    keys = [frame.key for frame in capture.frames()]
+    assert [opened.key(sample) for sample in range(len(opened))] == keys
+    assert [opened.sample(key) for key in keys] == list(range(len(keys)))
+
+
 def test_samples_may_hold_different_members(tmp_path: Path) -> None:
     class Uneven(TinyCapture):
         def members(self, frame):
