@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo demo-quick test pytest lint format types bench docs doctor clean
+.PHONY: help setup demo demo-quick test test-all pytest lint format types bench docs doctor clean
 
 PYTHON ?= python3
 OUT ?= runs/demo
@@ -71,12 +71,15 @@ demo: setup ## The main job: capture, train, evaluate and fit; writes runs/demo/
 demo-quick: setup ## The same in about two minutes, at a size that proves only that it works
 	@$(RUN) -m tools.main demo --quick --out "$(OUT)-quick" $(HEAD_MODEL_OPTION)
 
-test: setup ## All checks: style, layers, types, unit and integration tests
+test: setup ## Style, layers, types, unit and integration tests, but for the longest: 15 minutes
+	@$(MAKE) --no-print-directory --keep-going lint types pytest SELECTED='-m "not long"'
+
+test-all: setup ## The same with the longest tests, as continuous integration runs it: half an hour
 	@$(MAKE) --no-print-directory --keep-going lint types pytest # one run shows everything that fails
 
 pytest: setup $(GPU_STAMP) ## Only the tests, for example make pytest ARGS='tests/prior -k light'
 	@echo "vrmm test: running the tests"
-	@$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(SELECTED) $(ARGS)
 
 lint: setup ## Style (ruff) and import direction (import-linter)
 	@echo "vrmm test: checking the style"

@@ -1,26 +1,26 @@
 """``manifest.json``: what every shard of a capture holds, byte by byte.
 
-Per shard: ``name``, ``samples``, ``bytes``, ``sha256``, ``lamps`` (the most in one frame); per sample: ``keys`` (joined
-by blanks), ``subject`` (number in ``capture.json``), ``held_out`` (0 or 1), ``layout`` (number of the list of member
-extensions in ``layouts``); per member, samples in order and members in the order of their layout: ``block`` where the
-data begins in the tar (in units of 512 bytes), ``size`` in bytes and ``crc32``. Numbers per sample and per member are
-8 hexadecimal digits each, joined: they load a hundred times faster than JSON numbers. A shard is a line, and the
-columns of its members end it: who opens a large set can leave them unread (``datasets.manifest_index``).
+Per shard: ``name``, ``bytes``, ``sha256``, ``lamps`` (the most in one frame), ``layouts`` (lists of member extensions),
+and how long the columns are that follow: ``samples``, ``members``, ``key_bytes``. Per sample: ``subject`` (number in
+``capture.json``), ``held_out`` (0 or 1), ``layout`` (number in ``layouts``), ``keys`` (joined by blanks). Per member,
+samples in order and members in the order of their layout: ``block`` where the data begins in the tar (in units of 512
+bytes), ``size`` in bytes and ``crc32``. Numbers per sample and per member are 8 hexadecimal digits each, joined: they
+load a hundred times faster than JSON numbers. A shard is a line, and its columns end it in this order: who opens a
+large set can leave most of them unread (``datasets.manifest_index``).
 """
 
 import dataclasses
 import json
 import re
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Int
 
-from datasets.capture import CaptureInfo
 from datasets.errors import VrmmError
 from datasets.files import atomic_write_bytes, read_json
+from datasets.key_column import KeyColumn
 from datasets.member_table import BLOCK, MemberArrays, MemberTable, from_digits, to_digits
 
 MANIFEST = "manifest.json"
@@ -28,7 +28,7 @@ MANIFEST_VERSION = 2
 
 REPAIR = "rebuild it with vrmm shards verify --repair-manifest"
 BEFORE_SHARDS = b', "shards": [\n'
-COLUMNS = ("block", "size", "crc32")  # of members, the last on a shard's line
+SAMPLE_COLUMNS, KEYS, MEMBER_COLUMNS = ("subject", "held_out", "layout"), "keys", ("block", "size", "crc32")
 _SHARD_NAME = re.compile(r"[^./\\][^/\\]*\.tar")  # a file beside the manifest, never one elsewhere
 NOT_A_SHARD = (ValueError, KeyError, TypeError, IndexError, OverflowError, AttributeError)
 
@@ -41,7 +41,7 @@ class Shard:
     bytes: int
     sha256: str
     lamps: int
-    keys: tuple[str, ...]
+    keys: tuple[str, ...] | KeyColumn
     subject: Int[np.ndarray, "S"]
     held_out: Int[np.ndarray, "S"]
     layouts: tuple[tuple[str, ...], ...]
@@ -59,17 +59,20 @@ class Shard:
         return np.cumsum(lengths) - lengths
 
     def to_json(self) -> dict[str, Any]:
+        keys = " ".join(self.keys)
         return {
             "name": self.name,
-            "samples": self.samples,
             "bytes": self.bytes,
             "sha256": self.sha256,
             "lamps": self.lamps,
-            "keys": " ".join(self.keys),
+            "layouts": [list(layout) for layout in self.layouts],
+            "samples": self.samples,
+            "members": len(self.members),
+            "key_bytes": len(json.dumps(keys)) - len('""'),
             "subject": to_digits(self.subject),
             "held_out": to_digits(self.held_out),
-            "layouts": [list(layout) for layout in self.layouts],
             "layout": to_digits(self.layout),
+            "keys": keys,
             "block": to_digits(self.members.offset // BLOCK),
             "size": to_digits(self.members.size),
             "crc32": to_digits(self.members.crc32),
@@ -78,49 +81,48 @@ class Shard:
     @staticmethod
     def from_json(value: dict[str, Any]) -> "Shard":
         """Raises one of ``NOT_A_SHARD`` for anything but ``to_json``'s output."""
-        offset, size, crc32 = (from_digits(value[column]) for column in COLUMNS)
-
-        def table(members: int) -> MemberTable:
-            if {len(offset), len(size), len(crc32)} != {members}:
-                raise ValueError("it lists another number of members than of offsets, sizes or checksums")
-            return MemberArrays(offset.astype(np.int64) * BLOCK, size, crc32)
-
-        shard = Shard.from_record(value, table)
+        block, size, crc32 = (from_digits(value[column]) for column in MEMBER_COLUMNS)
+        if not len(block) == len(size) == len(crc32):
+            raise ValueError("it lists another number of members than of sizes or checksums")
+        keys = tuple(value[KEYS].split(" ")) if value[KEYS] else ()
+        shard = Shard.from_record(value, keys, MemberArrays(block.astype(np.int64) * BLOCK, size, crc32))
         ends = shard.members.offset + shard.members.size
         if len(ends) and not (shard.members.offset.min() > 0 and ends.max() <= shard.bytes):
             raise ValueError(f"{shard.name} lists a member outside its {shard.bytes} bytes")
         return shard
 
     @staticmethod
-    def from_record(value: dict[str, Any], members: Callable[[int], MemberTable]) -> "Shard":
-        """A shard out of everything in ``to_json``'s output but its columns of members, which ``members`` gives.
+    def from_record(value: dict[str, Any], keys: tuple[str, ...] | KeyColumn, members: MemberTable) -> "Shard":
+        """A shard out of everything in ``to_json``'s output but its keys and its members.
 
         Args:
-            members: gives the table of so many members; it is not looked into here.
+            keys, members: what stands for those; they are not looked into here.
 
         Raises one of ``NOT_A_SHARD`` for anything else.
         """
-        layouts = tuple(tuple(layout) for layout in value["layouts"])
-        layout = from_digits(value["layout"]).astype(np.int64)
+        subject, held_out, layout = (from_digits(value[column]).astype(np.int64) for column in SAMPLE_COLUMNS)
+        layouts = tuple(tuple(one) for one in value["layouts"])
         shard = Shard(
             name=value["name"],
             bytes=int(value["bytes"]),
             sha256=value["sha256"],
             lamps=int(value["lamps"]),
-            keys=tuple(value["keys"].split(" ")) if value["keys"] else (),
-            subject=from_digits(value["subject"]).astype(np.int64),
-            held_out=from_digits(value["held_out"]).astype(np.int64),
+            keys=keys,
+            subject=subject,
+            held_out=held_out,
             layouts=layouts,
             layout=layout,
-            members=members(int(np.array([len(one) for one in layouts], np.int64)[layout].sum())),
+            members=members,
         )
         if not isinstance(shard.name, str) or not _SHARD_NAME.fullmatch(shard.name):
             raise ValueError(f"{shard.name!r} is no name of a shard")
         "".join(extension for one in layouts for extension in one)  # raises TypeError for other than text
-        if shard.lamps < 0 or (shard.held_out > 1).any():
+        if shard.lamps < 0 or (held_out > 1).any():
             raise ValueError(f"{shard.name} lists numbers that are out of range")
-        if {len(shard.keys), int(value["samples"])} != {len(shard.subject), len(shard.held_out), len(shard.layout)}:
+        if {len(keys), int(value["samples"])} != {len(subject), len(held_out), len(layout)}:
             raise ValueError(f"{shard.name} lists another number of keys than of samples")
+        if len(members) != np.array([len(one) for one in layouts], np.int64)[layout].sum():
+            raise ValueError(f"{shard.name} lists another number of members than its samples have")
         return shard
 
 
@@ -177,22 +179,3 @@ def read_manifest(folder: Path) -> Manifest:
         raise VrmmError(
             f"{path} is damaged ({error!r}); rebuild it with vrmm shards verify --repair-manifest"
         ) from error
-
-
-def sample_keys(info: CaptureInfo, shard: Shard) -> Sequence[str]:
-    """The keys of a shard's samples in the set: as its tar has them, unless the set was merged.
-
-    Raises:
-        VrmmError: the manifest names subjects that the shard's capture lacks.
-    """
-    source = info.parts[info.part_of(shard.name)]
-    present = np.unique(shard.subject).tolist()
-    own_names = {name: own for own, name in source.subjects.items()}
-    named = {number: info.subjects[number] for number in present if number < len(info.subjects)}
-    local = {number: own_names[name] for number, name in named.items() if name in own_names}
-    strangers = [number for number in present if number not in local]
-    if strangers:
-        raise VrmmError(f"{shard.name} lists subject number {strangers[0]}, which its capture lacks; {REPAIR}")
-    if not info.sources:
-        return shard.keys
-    return [source.key(local[number], key) for number, key in zip(shard.subject.tolist(), shard.keys, strict=True)]

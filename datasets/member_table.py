@@ -17,7 +17,7 @@ from datasets.held_file import HeldFile
 BLOCK = 512  # bytes: headers and data of a tar begin at its multiples
 DIGITS = 8  # of a number in a column
 _COLUMN = ">u4"
-_WAY_OUT = "vrmm shards verify finds all damage, and --repair-manifest rebuilds it"
+WAY_OUT = "vrmm shards verify finds all damage, and --repair-manifest rebuilds it"
 
 
 class Member(NamedTuple):
@@ -131,9 +131,9 @@ class MemberDigits(MemberTable):
         try:
             column = from_digits(self._file.read(self.starts[which] + DIGITS * row, DIGITS * rows).decode("ascii"))
         except (OSError, ValueError) as error:
-            raise VrmmError(f"{self._file.path} cannot be read or is damaged ({error}); {_WAY_OUT}") from error
+            raise VrmmError(f"{self._file.path} cannot be read or is damaged ({error}); {WAY_OUT}") from error
         if len(column) != rows:
-            raise VrmmError(f"{self._file.path} is cut off or damaged; {_WAY_OUT}")
+            raise VrmmError(f"{self._file.path} is cut off or damaged; {WAY_OUT}")
         return column
 
 

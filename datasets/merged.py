@@ -11,7 +11,8 @@ import numpy as np
 
 from datasets.capture import Camera, CaptureInfo, Source
 from datasets.errors import VrmmError
-from datasets.manifest import Manifest, Shard, sample_keys
+from datasets.manifest import Manifest, Shard
+from datasets.sample_keys import sample_keys
 
 Names = dict[str, str]
 """Name in a set that is merged → name in the merged set."""

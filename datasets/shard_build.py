@@ -146,7 +146,7 @@ def _check_frames(info: CaptureInfo, frames: Sequence[Frame]) -> None:
 
 def _check_kept(out: Path, shard: Shard, frames: Sequence[Frame]) -> None:
     """A finished shard is kept only when it holds these very frames."""
-    if shard.keys != tuple(frame.key for frame in frames):
+    if list(shard.keys) != [frame.key for frame in frames]:
         raise _other_build(out)
     for first, layout, frame in zip(shard.first, shard.layout, frames, strict=True):
         for member, data in frame_members(frame).items():

@@ -15,8 +15,9 @@ from datasets.errors import VrmmError
 from datasets.files import sha256_of
 from datasets.folder import CAPTURE, read_capture_info
 from datasets.frames import LIGHT, META, frame_from_members
-from datasets.manifest import MANIFEST, REPAIR, Manifest, Shard, manifest_bytes, read_manifest, sample_keys
+from datasets.manifest import MANIFEST, REPAIR, Manifest, Shard, manifest_bytes, read_manifest
 from datasets.member_table import BLOCK
+from datasets.sample_keys import sample_keys
 from datasets.shard_build import Progress
 from datasets.tar_scan import TarMember
 
@@ -111,9 +112,9 @@ def _homeless(info: CaptureInfo, names: Iterable[str]) -> Iterator[Problem]:
 def _set_keys(info: CaptureInfo | None, shard: Shard) -> Sequence[str]:
     """The keys of the shard's samples in a merged set; those in its tar where the set cannot tell."""
     try:
-        return shard.keys if info is None else sample_keys(info, shard)
+        return tuple(shard.keys) if info is None else sample_keys(info, shard)
     except VrmmError:  # a wrong subject number, which the samples' own descriptions tell
-        return shard.keys
+        return tuple(shard.keys)
 
 
 def missing_runs(names: Iterable[str]) -> list[tuple[str, int]]:

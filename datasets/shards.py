@@ -19,9 +19,10 @@ from datasets.disk_cache import DiskCache
 from datasets.errors import VrmmError
 from datasets.folder import CAPTURE, read_capture_info
 from datasets.frames import LIGHT, META, frame_from_members
-from datasets.manifest import MANIFEST, Manifest, sample_keys
+from datasets.manifest import MANIFEST, Manifest
 from datasets.manifest_index import open_manifest
 from datasets.member_table import Member
+from datasets.sample_keys import keys_in_set, knows_subject, strange_subject
 from datasets.shard_build import build_shards
 from datasets.shard_verify import Problem, verify_shards
 from datasets.storage import ForwardFile, Storage, open_storage
@@ -108,12 +109,13 @@ class ShardSet:
         self._names = [shard.name for shard in shards]
         self.shard = np.repeat(np.arange(len(shards)), self.samples_per_shard)
         self.lit = np.array([shard.lamps > 0 for shard in shards], bool)[self.shard]
-        # Fixed-width bytes are several times smaller than a list of strings, and sort in C.
-        self._keys = _join([_fixed_width(sample_keys(info, one)) for one in shards])
-        self._tables = [shard.members for shard in shards]
-        parts = np.array([info.part_of(name) for name in self._names], np.int64)
-        self.source = parts[self.shard]
-        self._layouts, self.layout, self.parts = _merge_layouts(manifest, parts.tolist())
+        self._own_keys, self._tables = [shard.keys for shard in shards], [shard.members for shard in shards]
+        self._first_sample = np.cumsum(self.samples_per_shard) - self.samples_per_shard
+        self._last_keys: tuple[int, Sequence[str]] = (-1, ())
+        self._part = np.array([info.part_of(name) for name in self._names], np.int64)
+        self.source = self._part[self.shard]
+        self._check_subjects()
+        self._layouts, self.layout, self.parts = _merge_layouts(manifest, self._part.tolist())
         self._first = _join([shard.first for shard in shards])  # row of each sample's first member in its shard's table
         self._column = [{extension: i for i, extension in enumerate(layout)} for layout in self._layouts]
         named = [(layout, info.parts[number].cameras) for layout, number in zip(self._layouts, self.parts, strict=True)]
@@ -122,7 +124,7 @@ class ShardSet:
         self._storage, self._cache = storage, cache
 
     def __len__(self) -> int:
-        return len(self._keys)
+        return len(self.subject)
 
     @property
     def remote(self) -> bool:
@@ -156,7 +158,13 @@ class ShardSet:
         return largest
 
     def key(self, sample: int) -> str:
-        return self._keys[sample].decode()
+        """Raises VrmmError where the manifest is damaged there."""
+        shard = int(self.shard[sample])
+        number, keys = self._last_keys
+        if number != shard:
+            keys = self._keys_of(shard)
+            self._last_keys = shard, keys
+        return keys[int(sample - self._first_sample[shard])]
 
     def sample(self, key: str) -> int:
         """The number of the sample of that key. Raises VrmmError when there is none."""
@@ -266,6 +274,22 @@ class ShardSet:
         """The error that names this member as damaged."""
         return DamageError(self._storage, self.shard_name(sample), self.key(sample), extension, reason)
 
+    def _check_subjects(self) -> None:
+        strange = np.flatnonzero(~knows_subject(self.info, self.source, self.subject))
+        if len(strange):
+            raise strange_subject(self.shard_name(int(strange[0])), self.subject[strange[:1]])
+
+    @functools.cached_property
+    def _keys(self) -> np.ndarray:
+        """[N] as bytes of one width: several times smaller than a list of strings, and they sort in C."""
+        every = [self._keys_of(shard) for shard in range(len(self._own_keys))]
+        return _join([np.array([key.encode() for key in keys], np.bytes_) for keys in every])
+
+    def _keys_of(self, shard: int) -> Sequence[str]:
+        first = self._first_sample[shard]
+        subject = self.subject[first : first + self.samples_per_shard[shard]]
+        return keys_in_set(self.info, int(self._part[shard]), subject, tuple(self._own_keys[shard]))
+
     @functools.cached_property
     def _by_key(self) -> Int[np.ndarray, "N"]:
         return np.argsort(self._keys, kind="stable")
@@ -307,16 +331,6 @@ class ShardSet:
 
 def _join(arrays: Sequence[np.ndarray]) -> np.ndarray:
     return np.concatenate([np.zeros(0, np.int64), *arrays]) if not arrays else np.concatenate(arrays)
-
-
-def _fixed_width(keys: Sequence[str]) -> np.ndarray:
-    """Keys, which have no blanks, as bytes. Those of one length, as most are, are cut out of one text."""
-    text = " ".join(keys).encode()
-    width = len(text) // max(len(keys), 1) + 1
-    table = np.frombuffer(text + b" ", np.uint8)
-    if len(table) == len(keys) * width and len(keys) and (table[width - 1 :: width] == ord(" ")).all():
-        return np.ascontiguousarray(table.reshape(-1, width)[:, :-1]).view(f"S{width - 1}")[:, 0]
-    return np.array(text.split(), np.bytes_)
 
 
 def _merge_layouts(

@@ -46,22 +46,37 @@ def octahedral_directions(uv: Float[np.ndarray, "N 2"]) -> Float[np.ndarray, "N 
 def farthest_hit(
     directions: Float[np.ndarray, "N 3"], vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"]
 ) -> Float[np.ndarray, "N"]:
-    """Distance from the origin to the farthest triangle along each direction, NaN where none is hit."""
+    """Distance from the origin to the farthest triangle along each direction, NaN where none is hit.
+
+    Möller & Trumbore 1997; of each direction with the few triangles alone whose cone around their middle holds it.
+    """
     corners = vertices[faces].astype(np.float64)
     edge1, edge2 = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
+    beside = np.cross(-corners[:, 0], edge1)
+    behind = np.einsum("fi,fi->f", edge2, beside)
+    middle, cosine = _cones(corners)
     distance = np.full(len(directions), np.nan)
     with np.errstate(divide="ignore", invalid="ignore"):
         for index, direction in enumerate(directions):
-            p = np.cross(direction, edge2)
-            inverse = 1.0 / np.einsum("fi,fi->f", edge1, p)
-            u = -np.einsum("fi,fi->f", corners[:, 0], p) * inverse
-            q = np.cross(-corners[:, 0], edge1)
-            v = q @ direction * inverse
-            t = np.einsum("fi,fi->f", edge2, q) * inverse
+            near = np.flatnonzero(middle @ direction >= cosine)
+            p = np.cross(direction, edge2[near])
+            inverse = 1.0 / np.einsum("fi,fi->f", edge1[near], p)
+            u = -np.einsum("fi,fi->f", corners[near, 0], p) * inverse
+            v = beside[near] @ direction * inverse
+            t = behind[near] * inverse
             hit = (u >= -1e-9) & (v >= -1e-9) & (u + v <= 1.0 + 1e-9) & (t > 0.0)
             if hit.any():
                 distance[index] = t[hit].max()
     return distance
+
+
+def _cones(corners: Float[np.ndarray, "F 3 3"]) -> tuple[Float[np.ndarray, "F 3"], Float[np.ndarray, "F"]]:
+    """Axis, and cosine of the half angle, of a cone from the origin around each triangle; very wide ones hold all."""
+    toward = corners / np.maximum(np.linalg.norm(corners, axis=2, keepdims=True), 1e-12)
+    axis = toward.sum(axis=1)
+    axis /= np.maximum(np.linalg.norm(axis, axis=1, keepdims=True), 1e-12)
+    cosine = np.einsum("fci,fi->fc", toward, axis).min(axis=1)
+    return axis, np.where(cosine > 0.0, cosine - 1e-6, -2.0)
 
 
 def wrap_template(head: HeadModel, resolution: int = 33) -> Template:

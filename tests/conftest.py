@@ -1,11 +1,13 @@
-"""Settings of every test: one thread, shapes checked at run time, integration tests first."""
+"""Settings of every test: one thread, wide lines, no time limits, checked shapes, integration tests first."""
 
 import os
 
 # Two workers on two cores, and reductions in a fixed order. Must be set before numpy or torch is imported.
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[_name] = "1"
+os.environ["COLUMNS"] = "200"  # how long a temporary folder's name is must not decide where a line is broken
 
+import hypothesis
 import jaxtyping
 
 # Every jaxtyping annotation of these packages is checked by beartype when a test calls the function.
@@ -14,6 +16,9 @@ jaxtyping.install_import_hook(["datasets", "prior", "fitting", "slurm", "tools.e
 from pathlib import Path
 
 import pytest
+
+hypothesis.settings.register_profile("vrmm", deadline=None)  # machines are noisy: no test asserts a time
+hypothesis.settings.load_profile("vrmm")
 
 INTEGRATION = Path(__file__).parent / "integration"
 

@@ -1,4 +1,4 @@
-"""Opening a manifest: what it says of members stays unread until it is asked for, and says the same then."""
+"""Opening a manifest: keys and what it says of members stay unread until asked for, and say the same then."""
 
 import json
 from pathlib import Path
@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from datasets.errors import VrmmError
 from datasets.held_file import HeldFile
+from datasets.key_column import KeyColumn
 from datasets.manifest import Manifest, Shard, manifest_bytes, read_manifest, write_manifest
 from datasets.manifest_index import open_manifest
 from datasets.member_table import MemberArrays, MemberDigits
@@ -26,7 +27,7 @@ def make_shard(name: str, samples: int, layouts: tuple[tuple[str, ...], ...], se
         bytes=2**40,
         sha256="0" * 64,
         lamps=seed % 400,
-        keys=tuple(f"s0_talk_{i:06d}" for i in range(samples)),
+        keys=tuple(f"{chance.choice(['s0', 'Jürgen', 's'])}_talk_{i:06d}" for i in range(samples)),
         subject=chance.integers(0, 9, samples),
         held_out=chance.integers(0, 2, samples),
         layouts=layouts,
@@ -56,12 +57,15 @@ def test_what_is_opened_is_what_was_written(
     assert manifest_bytes(opened) == manifest_bytes(manifest) == manifest_bytes(read_manifest(folder))
     for one, shard in zip(opened.shards, manifest.shards, strict=True):
         assert isinstance(one.members, MemberDigits)
+        assert isinstance(one.keys, KeyColumn)
+        assert list(one.keys) == list(shard.keys)
+        assert len(one.keys) == shard.samples
         rows = range(0, len(shard.members), 97)
         assert [one.members.at(row) for row in rows] == [shard.members.at(row) for row in rows]
 
 
-def test_opening_leaves_the_members_unread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They are nine tenths of what a manifest of twenty members a sample says."""
+def test_opening_leaves_keys_and_members_unread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are 96 hundredths of what a manifest of twenty members a sample says."""
     layout = (tuple(f"c{number:02d}.rgb.jpg" for number in range(20)),)
     shards = tuple(make_shard(f"many-{number:06d}.tar", 5000, layout, number) for number in range(3))
     write_manifest(tmp_path, Manifest(capture="many", capture_sha256="1" * 64, shards=shards))
@@ -69,10 +73,11 @@ def test_opening_leaves_the_members_unread(tmp_path: Path, monkeypatch: pytest.M
     read = HeldFile.read
     monkeypatch.setattr(HeldFile, "read", lambda file, start, size: total.append(size) or read(file, start, size))
     opened = open_manifest(tmp_path)
-    assert sum(total) < 0.2 * (tmp_path / "manifest.json").stat().st_size
+    assert sum(total) < 0.06 * (tmp_path / "manifest.json").stat().st_size
     del total[:]
     assert opened.shards[1].members.at(99) == shards[1].members.at(99)
     assert total == [8, 8, 8]
+    assert opened.shards[2].keys[4321] == shards[2].keys[4321]
 
 
 def test_one_laid_out_anew_is_opened_all_the_same(shards: Path) -> None:
@@ -109,10 +114,25 @@ def test_a_damaged_digit_is_named_where_it_is_needed(shards: Path) -> None:
     assert [problem.file for problem in verify_shards(shards)] == ["manifest.json"]
 
 
+@pytest.mark.parametrize("damage", [b"\\", b" ", b'"', b"\xff"])
+def test_a_damaged_key_is_named_where_it_is_needed(shards: Path, damage: bytes) -> None:
+    path = shards / "manifest.json"
+    text = bytearray(path.read_bytes())
+    keys = open_manifest(shards).shards[0].keys
+    assert isinstance(keys, KeyColumn)
+    text[keys.start + 3 : keys.start + 4] = damage
+    path.write_bytes(text)
+    damaged = open_shards(shards)
+    assert damaged.key(3) == "s0_talk_000003"  # of another shard
+    with pytest.raises(VrmmError, match=r"manifest\.json .*vrmm shards verify"):
+        damaged.key(0)
+
+
 def test_an_open_set_outlives_a_build_in_its_place(shards: Path) -> None:
     """The file that was opened goes on being read, not the one that took its name."""
     opened = open_shards(shards)
-    expected = opened.read(5, "meta.json")
+    expected, key = opened.read(5, "meta.json"), opened.key(3)
     other = read_manifest(shards)
     write_manifest(shards, Manifest(capture="another", capture_sha256="0" * 64, shards=other.shards[::-1]))
     assert opened.read(5, "meta.json") == expected
+    assert opened.key(3) == key

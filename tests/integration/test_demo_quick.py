@@ -125,6 +125,7 @@ def test_a_second_run_has_nothing_to_do(demo: tuple[Path, str]) -> None:
     assert after == before
 
 
+@pytest.mark.long
 def test_its_prior_gets_an_initializer_and_fits_are_evaluated(demo: tuple[Path, str], tmp_path: Path) -> None:
     """New people of the light stage, photographed, fitted in two processes and measured; killed in the middle."""
     prior, out = Path(shutil.copytree(demo[0] / "prior", tmp_path / "prior")), tmp_path / "prior" / "fits"

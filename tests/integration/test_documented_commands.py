@@ -13,6 +13,8 @@ import pytest
 
 from tests.docs.pages import ROOT, Block, read_pages
 
+pytestmark = pytest.mark.long
+
 RUNNABLE = ("sh", "python")
 ALLOWED_SECONDS = 900
 

@@ -8,8 +8,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from fitting.stages import STAGES
 from tests.fitting.benchmark.made_up_people import make_prior
+
+pytestmark = pytest.mark.long
 
 ROOT = Path(__file__).parents[2]
 FIRST_KILLS = (12, 30)

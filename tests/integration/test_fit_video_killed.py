@@ -6,9 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from prior.weights import save_weights
 from tests.fitting.tiny import RENDERING, tiny_model
 from tests.fitting.video.clips import film, write_folder, write_lens
+
+pytestmark = pytest.mark.long
 
 ROOT = Path(__file__).parents[2]
 KILLS = 4

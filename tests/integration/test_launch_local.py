@@ -10,6 +10,8 @@ from slurm.summary import Standing
 from tests.integration.launched import ALLOWED_SECONDS, in_folder, newest, rank_process, until_step, vrmm
 from tests.integration.training_run import finish, logged, make_data, start, weights_digest
 
+pytestmark = pytest.mark.long
+
 STEPS = 150
 SETTINGS = (f"trainer.steps={STEPS}", "trainer.checkpoint_every=10")
 

@@ -11,6 +11,7 @@ import pytest
 KERNELS = Path(__file__).parent.parent / "prior" / "test_raymarch_triton.py"
 
 pytestmark = [
+    pytest.mark.long,
     pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="triton is not installed"),
     pytest.mark.skipif(os.environ.get("TRITON_INTERPRET") == "1", reason="the interpreter compiles nothing"),
 ]

@@ -42,6 +42,7 @@ def test_what_was_read_of_a_rig_renders_the_same_picture(name: str, tmp_path: Pa
     assert _distance(read, shot.radiance, shot.mask) < CODED
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", POSED)
 def test_what_was_read_of_a_video_renders_the_same_picture(name: str, tmp_path: Path) -> None:
     shot = video_shot(name, tmp_path)
@@ -54,6 +55,7 @@ def test_what_was_read_of_a_video_renders_the_same_picture(name: str, tmp_path: 
     assert _distance(shot.read()[0], shot.radiance, shot.mask) < CODED
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", VIDEOS)
 def test_pictures_of_videos_are_those_that_were_written(name: str, tmp_path: Path) -> None:
     shot = video_shot(name, tmp_path)

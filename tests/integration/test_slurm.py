@@ -18,7 +18,10 @@ from tests.integration.launched import ALLOWED_SECONDS, in_folder, newest, rank_
 from tests.integration.private_slurm import PrivateSlurm, missing
 from tests.integration.training_run import finish, logged, make_data, start, weights_digest
 
-pytestmark = pytest.mark.skipif(bool(missing()), reason=f"no private Slurm here: {missing()}")
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(bool(missing()), reason=f"no private Slurm here: {missing()}"),
+]
 
 STEPS, EVERY = 120, 10
 CONFIG = """

@@ -43,6 +43,7 @@ def test_kill_minus_nine_of_both_ranks_changes_no_bit(recipe, uninterrupted):
     assert [row["step"] for row in logged(out)] == list(range(1, 13))
 
 
+@pytest.mark.long
 def test_torn_newest_checkpoint_is_never_trusted(recipe, uninterrupted):
     out = recipe.parent / "torn"
     process = start(recipe, out, ranks=2)
@@ -72,6 +73,7 @@ def test_ctrl_c_saves_and_the_same_command_continues(recipe, uninterrupted):
     assert weights_digest(out) == weights_digest(uninterrupted)
 
 
+@pytest.mark.long
 def test_a_checkpoint_torn_by_hand_is_named_and_the_one_before_is_used(recipe, uninterrupted):
     out = recipe.parent / "torn_by_hand"
     process = start(recipe, out, ranks=2)
@@ -89,6 +91,7 @@ def test_a_checkpoint_torn_by_hand_is_named_and_the_one_before_is_used(recipe, u
     assert "is whole; remove the folder to start anew" in finish(start(recipe, out, ranks=1), status=1)
 
 
+@pytest.mark.long
 def test_optimizer_states_split_over_two_ranks_continue_on_one(recipe):
     out = recipe.parent / "split"
     settings = ("trainer.zero=1", "trainer.keep_checkpoints=1", "optimizer.ema=0.9")
@@ -107,6 +110,7 @@ def test_optimizer_states_split_over_two_ranks_continue_on_one(recipe):
         assert alone["total"] == pytest.approx(both["total"], rel=2e-3 if alone["step"] > step else 1e-6)
 
 
+@pytest.mark.long
 def test_bfloat16_with_recomputed_activations_resumes_to_the_same_bits(recipe):
     settings = ("trainer.precision=bf16", "trainer.recompute=true", "optimizer.ema=0.99")
     whole, out = recipe.parent / "bf16", recipe.parent / "bf16_killed"
@@ -138,6 +142,7 @@ def test_one_rank_sees_the_same_losses_as_two(recipe, uninterrupted):
     assert "is complete" in finish(start(recipe, out, ranks=1))
 
 
+@pytest.mark.long
 def test_a_profile_splits_the_last_steps_of_a_run(recipe):
     out = recipe.parent / "profiled"
     finish(start(recipe, out, "trainer.profile=6"))
@@ -155,6 +160,7 @@ def test_a_profile_splits_the_last_steps_of_a_run(recipe):
     assert 0.2 * logged_step < profile["step_ms"] / 1e3 < 5.0 * logged_step
 
 
+@pytest.mark.long
 def test_another_model_in_the_same_folder_is_refused(recipe, uninterrupted):
     out = recipe.parent / "other_model"
     finish(start(recipe, out, "trainer.steps=3"))
@@ -164,6 +170,7 @@ def test_another_model_in_the_same_folder_is_refused(recipe, uninterrupted):
     assert "begun with model.expression=6, not 7" in errors[0]
 
 
+@pytest.mark.long
 def test_a_capture_without_masks_needs_backgrounds_and_trains_with_them(tmp_path):
     recipe = make_data(tmp_path, masks=False)
     output = finish(start(recipe, tmp_path / "refused"), status=1)
@@ -179,6 +186,7 @@ def test_a_capture_without_masks_needs_backgrounds_and_trains_with_them(tmp_path
     assert gains[0] != [1.0, 1.0, 1.0]
 
 
+@pytest.mark.long
 def test_dead_rank_ends_the_others_and_a_second_writer_is_refused(recipe, uninterrupted):
     out = recipe.parent / "shared"
     # more steps than there is time for: the run must outlive the second writer's start
@@ -208,6 +216,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(folder)], check=True)
 
 
+@pytest.mark.long
 def test_a_full_disk_leaves_the_checkpoint_before(recipe, small_disk):
     out = small_disk / "run"
     output = finish(start(recipe, out, "trainer.steps=60", ranks=2), status=1)

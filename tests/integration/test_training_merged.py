@@ -3,6 +3,7 @@
 import math
 from pathlib import Path
 
+import pytest
 from safetensors import safe_open
 
 from datasets.capture import ImageEncoding
@@ -10,6 +11,8 @@ from datasets.shard_merge import merge_shards
 from datasets.shards import build_shards
 from tests.datasets.tiny_capture import TinyCapture
 from tests.integration.training_run import RECIPE, finish, logged, start
+
+pytestmark = pytest.mark.long
 
 
 def test_training_on_a_merged_set(tmp_path: Path) -> None:

@@ -4,8 +4,12 @@ import json
 import math
 from pathlib import Path
 
+import pytest
+
 from datasets.shards import open_shards
 from tests.integration.training_run import finish, kill_group, logged, make_data, start, wait_for_step, weights_digest
+
+pytestmark = pytest.mark.long
 
 ASKED = (
     "loader.mode=stream", "loader.streams=2", "loader.stream_window=3", "loader.batch_frames=2", "loader.on_error=skip",

@@ -1,9 +1,12 @@
 """What evaluation compares with is clean."""
 
 import numpy as np
+import pytest
 
 from datasets.lightstage.environment import environment_names, make_environment
 from datasets.lightstage.stage import LightStage, StageConfig, truth_samples
+
+pytestmark = pytest.mark.long
 
 
 def test_truth_is_forty_decibels_from_the_converged_picture():

@@ -224,6 +224,7 @@ def test_a_screenshot_and_its_command_line_are_the_same_pixels(page: Page, tmp_p
     page.wait_for_text("Copied")
 
 
+@pytest.mark.long
 def test_a_curve_plays_and_stops(page: Page, served: Served) -> None:
     (session,) = served.server.sessions
     page.click("[role=tab]", "Play")
@@ -239,6 +240,7 @@ def test_a_curve_plays_and_stops(page: Page, served: Served) -> None:
     assert session.state().frame == stopped
 
 
+@pytest.mark.long
 def test_the_truth_stands_beside_the_model(page: Page, served: Served) -> None:
     (session,) = served.server.sessions
     before = page.picture()
@@ -247,6 +249,7 @@ def test_the_truth_stands_beside_the_model(page: Page, served: Served) -> None:
     page.wait_for_text("dB in the mask")
 
 
+@pytest.mark.long
 def test_two_clients_have_pictures_of_their_own(page: Page, served: Served, tmp_path: Path) -> None:
     with Browser(tmp_path / "second", *SOFTWARE_WEBGL) as other:
         second = Page(other, served.server.address)
@@ -261,6 +264,7 @@ def test_two_clients_have_pictures_of_their_own(page: Page, served: Served, tmp_
     wait_for(lambda: len(served.server.sessions) == 1, "the second client's session stayed")
 
 
+@pytest.mark.long
 def test_a_client_may_leave_mid_render(
     page: Page, served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -287,6 +291,7 @@ def test_a_client_may_leave_mid_render(
     page.wait_for_another(before)
 
 
+@pytest.mark.long
 def test_the_newest_weights_of_a_run_in_training_are_shown(page: Page, served: Served) -> None:
     before = page.picture()
     assert served.config.folder is not None

@@ -45,7 +45,7 @@ def test_photos_and_videos_are_told_apart(made: Path, tmp_path: Path, capsys: py
     animation = Avatar.load(tmp_path / "video").animation
     assert animation is not None
     assert len(animation) == 3
-    shown = capsys.readouterr().out.replace("\n", "")
+    shown = capsys.readouterr().out
     assert "the photos are reproduced to" in shown
     assert "3 frames are reproduced to" in shown
 
