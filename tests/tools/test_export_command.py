@@ -50,16 +50,20 @@ def psnr_of(lines: list[str]) -> float:
 
 def test_a_mesh(avatar: Path, tmp_path: Path) -> None:
     out = tmp_path / "new" / "head.glb"
-    lines = run(avatar, "--format", "glb", "--out", out, *SMALL, "--expressions", 2)
+    lines = run(avatar, "--format", "glb", "--out", out, *SMALL, "--expressions", 2, "--layers", 3)
     # An untrained head: its volume is fog of which no surface is a good copy. Without a texture it is 12 dB.
     assert psnr_of(lines) > 16
+    assert "3 sheets" in lines[-4]
     mesh, morphs = read_glb(out)
     assert len(morphs) == 2
     assert all(re.fullmatch(r"expression_0\d_(jaw|brows|nose|eyes|mouth)", name) for name in morphs)
     assert max(np.abs(offset).max() for offset in morphs.values()) > 1e-4
-    (head,) = trimesh.load(out, process=False).geometry.values()
-    assert head.vertices.shape == mesh.points.shape
-    assert head.visual.material.baseColorTexture.size == (48, 48)
+    sheets = list(trimesh.load(out, process=False).geometry.values())
+    assert mesh.points.shape == (3, len(sheets[0].vertices), 3)
+    assert [head.visual.material.baseColorTexture.size for head in sheets] == [(48, 48)] * 3
+    alone = tmp_path / "opaque.glb"
+    run(avatar, "--format", "glb", "--out", alone, *SMALL, "--expressions", 0, "--layers", 1)
+    assert len(read_glb(alone)[0].points) == 1
 
 
 def test_splats_and_their_basis(avatar: Path, tmp_path: Path) -> None:

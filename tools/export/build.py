@@ -12,15 +12,15 @@ from prior.surface import Surface
 from tools.export.basis import SUFFIX, write_basis
 from tools.export.expressions import leading_expressions, surface_offset
 from tools.export.glb import read_glb, write_glb
+from tools.export.layer_fit import fit_layers
 from tools.export.measure import Render, RoundTrip, round_trip
-from tools.export.outline import fit_outlines, outline_difference
+from tools.export.outline import outline_difference
 from tools.export.page import read_page, write_page
 from tools.export.ply import read_ply, write_ply
 from tools.export.response import Response, surface_response
 from tools.export.source import Pictures, Source, one_camera
 from tools.export.splat_fit import fit_splats, splats_on_surface
 from tools.export.splats import Splats, render_splats, splat_footprint
-from tools.export.texture import TexturedMesh, bake_texture
 
 Progress = Callable[[int, int], object]
 
@@ -41,6 +41,7 @@ class ExportSettings:
         views: pictures all around that it is fitted to.
         steps: of the optimiser of splats.
         expressions: morph targets of a mesh.
+        layers: sheets of a mesh, one inside the other; all but the innermost are see-through.
         vertices: of the refined base mesh, at most; splats begin on them.
     """
 
@@ -48,10 +49,11 @@ class ExportSettings:
     views: int = 36
     steps: int = 300
     expressions: int = 8
+    layers: int = 4
     vertices: int = 20000
 
     def __post_init__(self) -> None:
-        smallest = {"size": 32, "views": 4, "steps": 0, "expressions": 0, "vertices": 100}
+        smallest = {"size": 32, "views": 4, "steps": 0, "expressions": 0, "layers": 1, "vertices": 100}
         for name, least in smallest.items():
             if getattr(self, name) < least:
                 raise VrmmError(f"--{name} {getattr(self, name)} is too small; use {least} or more")
@@ -69,7 +71,7 @@ class Exported:
 def export_glb(
     source: Source, out: Path, settings: ExportSettings, prior: Path | None, progress: Progress | None = None
 ) -> Exported:
-    """The base mesh on the volume's surface, textured, with expressions as morph targets."""
+    """The base mesh on the volume's surface, in textured sheets, with expressions as morph targets."""
     expressions = leading_expressions(source, settings.expressions, prior)
     step = _Steps(progress, 3 + len(expressions))
     surface, lift = outlined_surface(source, settings)
@@ -77,21 +79,20 @@ def export_glb(
     pictures = source.pictures(source.fit_cameras(settings.views, settings.size))
     step.done()
     mesh = surface.mesh
-    points = fit_outlines(mesh, surface.points, pictures)
-    texture = bake_texture(points, mesh.uv, mesh.faces, pictures, settings.size)
+    layered = fit_layers(mesh, surface.points, pictures, layers=settings.layers, size=settings.size)
     step.done()
     offsets = []
     for expression in expressions:
         offsets.append(surface_offset(source, mesh, expression, lift))
         step.done()
     morphs = [(expression.name, offset) for expression, offset in zip(expressions, offsets, strict=True)]
-    textured = TexturedMesh(points=points, uv=mesh.uv, faces=mesh.faces, texture=texture)
     about = {
         "expression_codes": {expression.name: expression.offset.tolist() for expression in expressions},
         "neutral_code": source.z_e[0].tolist(),
     }
-    write_glb(out, textured, mesh.normals(points), morphs, about)
-    content = f"{len(points)} vertices, {len(morphs)} expressions, a texture of {settings.size}²"
+    write_glb(out, layered, mesh.normals(layered.points[0]), morphs, about)
+    sheets = f"{settings.layers} sheets" if settings.layers > 1 else "one sheet"
+    content = f"{sheets} of {len(surface.points)} vertices and {settings.size}² texels, {len(morphs)} expressions"
     return Exported(files=[out], content=content, lost=_lost(source, out, settings))
 
 

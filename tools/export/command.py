@@ -22,6 +22,9 @@ def export(
     views: Annotated[int, typer.Option(help="Pictures all around that it is fitted to.")] = 36,
     steps: Annotated[int | None, typer.Option(help="ply and html: steps of the splats' optimiser; 300.")] = None,
     expressions: Annotated[int | None, typer.Option(help="glb: number of morph targets; 8.")] = None,
+    layers: Annotated[
+        int | None, typer.Option(help="glb: sheets, all but the innermost see-through; 4. 1 is an opaque mesh.")
+    ] = None,
     prior: Annotated[
         Path | None, typer.Option(help="glb: run folder whose expression codes say what is usual.")
     ] = None,
@@ -42,11 +45,12 @@ def export(
     for name, value, wanted in (
         ("steps", steps, FOR_SPLATS),
         ("expressions", expressions, FOR_GLB),
+        ("layers", layers, FOR_GLB),
         ("prior", prior, FOR_GLB),
     ):
         if value is not None and format not in wanted:
             raise VrmmError(f"--{name} does nothing for --format {format}; it is for {wanted}")
-    given = {"steps": steps, "expressions": expressions}
+    given = {"steps": steps, "expressions": expressions, "layers": layers}
     settings = ExportSettings(
         size=size, views=views, **{name: value for name, value in given.items() if value is not None}
     )

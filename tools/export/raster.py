@@ -3,7 +3,7 @@
 import dataclasses
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from prior.cameras import CameraBatch
 
@@ -16,11 +16,19 @@ class Hits:
         pixel: [M] row · width + column of the pixels that see the mesh, ascending.
         face: [M].
         weight: [M, 3] of the face's corners at the point seen; rows sum to 1.
+        depth: [M] of the point along the camera's axis, metres.
     """
 
     pixel: Int[np.ndarray, "M"]
     face: Int[np.ndarray, "M"]
     weight: Float[np.ndarray, "M 3"]
+    depth: Float[np.ndarray, "M"]
+
+    def at(self, chosen: Bool[np.ndarray, "M"]) -> "Hits":
+        """Some of them."""
+        return Hits(
+            pixel=self.pixel[chosen], face=self.face[chosen], weight=self.weight[chosen], depth=self.depth[chosen]
+        )
 
 
 def rasterize(points: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"], cameras: CameraBatch) -> Hits:
@@ -50,7 +58,17 @@ def rasterize(points: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"], c
     weight = weight / nearness[:, None]
     order = np.lexsort((-nearness, pixel))
     first = order[np.unique(pixel[order], return_index=True)[1]]
-    return Hits(pixel=pixel[first], face=face[first], weight=weight[first])
+    return Hits(pixel=pixel[first], face=face[first], weight=weight[first], depth=1.0 / nearness[first])
+
+
+def facing(
+    points: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"], cameras: CameraBatch
+) -> Bool[np.ndarray, "F"]:
+    """Which faces turn their outer side, where corners go around counter-clockwise, to the one camera."""
+    place = cameras.world_to_camera[0].double().numpy()
+    corners = (points @ place[:, :3].T + place[:, 3])[faces]
+    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    return (normals * corners[:, 0]).sum(axis=1) < 0.0
 
 
 def _screen_weights(corners: np.ndarray, face: np.ndarray, at: np.ndarray) -> np.ndarray:

@@ -1,15 +1,11 @@
 """A texture that makes a mesh look like pictures: the least squares of all of them at once."""
 
-import dataclasses
-
 import numpy as np
-import torch
 from jaxtyping import Float, Int
 from scipy import sparse
-from torch import Tensor
 
 from prior.cameras import CameraBatch
-from tools.export.raster import rasterize
+from tools.export.raster import Hits, rasterize
 from tools.export.source import Pictures, one_camera
 
 SAMPLES = 2
@@ -21,37 +17,16 @@ WHOLE = 0.995
 """Pixels that the mesh, or the volume, fills less than this are an outline and say nothing about the texture."""
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class TexturedMesh:
-    """A mesh and its look.
-
-    Attributes:
-        points: [V, 3] head frame, metres.
-        uv: [V, 2] in [0, 1]; (0, 0) is the corner of the texture's first texel.
-        faces: [F, 3].
-        texture: [T, T, 3] display values; texel (row, column) is at v = (row + 0.5) / T, u = (column + 0.5) / T.
-    """
-
-    points: Float[np.ndarray, "V 3"]
-    uv: Float[np.ndarray, "V 2"]
-    faces: Int[np.ndarray, "F 3"]
-    texture: Float[np.ndarray, "T T 3"]
-
-    def render(self, cameras: CameraBatch) -> tuple[Float[Tensor, "3 H W"], Float[Tensor, "1 H W"]]:
-        """Display values over black, and alpha, of one camera."""
-        texels = texel_weights(self.points, self.uv, self.faces, cameras, len(self.texture))
-        values = np.concatenate([self.texture.reshape(-1, 3), np.ones((self.texture[..., 0].size, 1))], axis=1)
-        picture = torch.tensor(texels @ values, dtype=torch.float32).T.reshape(4, cameras.height, cameras.width)
-        return picture[:3], picture[3:]
-
-
 def texel_weights(
-    points: np.ndarray, uv: np.ndarray, faces: np.ndarray, cameras: CameraBatch, size: int
+    hits: Hits, uv: Float[np.ndarray, "V 2"], faces: Int[np.ndarray, "F 3"], cameras: CameraBatch, size: int
 ) -> sparse.csr_array:
-    """What each pixel [H·W] of one camera takes of each texel [size²]: means of rays, and linear between texels."""
-    fine = cameras.resized(cameras.height * SAMPLES, cameras.width * SAMPLES)
-    hits = rasterize(points, faces, fine)
-    row, column = hits.pixel // fine.width // SAMPLES, hits.pixel % fine.width // SAMPLES
+    """What each pixel [H·W] of one camera takes of each texel [size²]: means of rays, and linear between texels.
+
+    Args:
+        hits: of ``SAMPLES``² rays a pixel.
+    """
+    width = cameras.width * SAMPLES
+    row, column = hits.pixel // width // SAMPLES, hits.pixel % width // SAMPLES
     place = (uv[faces[hits.face]] * hits.weight[:, :, None]).sum(axis=1) * size - 0.5
     low = np.clip(np.floor(place).astype(np.int64), 0, size - 2)
     share = np.clip(place - low, 0.0, 1.0)
@@ -77,7 +52,9 @@ def bake_texture(
     texels = size * size
     left, right = sparse.csr_array((texels, texels)), np.zeros((texels, 3))
     for view in range(len(pictures.values)):
-        weights = texel_weights(points, uv, faces, one_camera(pictures.cameras, view), size)
+        camera = one_camera(pictures.cameras, view)
+        fine = camera.resized(camera.height * SAMPLES, camera.width * SAMPLES)
+        weights = texel_weights(rasterize(points, faces, fine), uv, faces, camera, size)
         solid = pictures.alpha[view].reshape(-1).numpy() > WHOLE
         whole = np.flatnonzero((weights @ np.ones(texels) > WHOLE) & solid)
         rows = weights[whole]
