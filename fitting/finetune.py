@@ -66,7 +66,7 @@ def finetune(
         )
         if config.locality.weight > 0:
             kept = locality(model, solution)
-            loss = loss + config.locality.weight * kept
+            loss = loss + config.locality.among(len(views)) * kept
             drift.append(float(kept.detach()))
         optimizer.step(loss, views)
         history.append(float(loss.detach()))

@@ -99,7 +99,8 @@ class LocalityConfig:
     """L_LR of eq. 15 and 16: what must stay as the prior has it.
 
     Attributes:
-        weight: lambda_LR; 0 switches the term off.
+        weight: lambda_LR for one photo; 0 switches the term off. The picture term is a mean over the photos of a step,
+            so that for several photos this is divided by their number: what they show, the prior need not say.
         nearest: largest alpha of eq. 16, from 0 (a training identity) to 1 (the person). At 1 the person's other
             expressions, lights and views would be held to the inversion, with all its errors.
         samples: interpolated identities rendered in a step.
@@ -112,7 +113,7 @@ class LocalityConfig:
             expression it is lost with the next face. Others who make the same face keep it tied to the identity.
     """
 
-    weight: float = 0.4
+    weight: float = 0.8
     nearest: float = 0.6
     samples: int = 1
     image_size: int = 64
@@ -127,6 +128,10 @@ class LocalityConfig:
             raise VrmmError(f"finetune.locality.nearest={self.nearest} must lie in [0, 1]")
         if self.samples < 1 or self.image_size < 16:
             raise VrmmError("finetune.locality.samples must be 1 or more and its image_size 16 or more")
+
+    def among(self, photos: int) -> float:
+        """lambda_LR beside a picture term that is the mean over so many photos."""
+        return self.weight / photos
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -157,7 +162,7 @@ class FinetuneConfig:
     lr_shift: float = 1e-4
     lr_focal: float = 3e-4
     identity: float = 1e-3
-    expression: float = 5e-3
+    expression: float = 2e-2
     clip: float = 1.0
     locality: LocalityConfig = dataclasses.field(default_factory=LocalityConfig)
 

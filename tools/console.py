@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +15,10 @@ Report = Callable[[int, int], None]
 
 PLAIN_INTERVAL_SECONDS = 5.0
 
-console = Console()
+LOG_COLUMNS = 160
+"""Where lines of a log file break; at the 80 of an unknown terminal the tables would lose their paths."""
+
+console = Console(width=None if "COLUMNS" in os.environ or sys.stdout.isatty() else LOG_COLUMNS)
 
 
 @contextlib.contextmanager

@@ -8,6 +8,8 @@ import typer
 from tools.console import console, progress_bar
 
 DEFAULT_RECIPE = Path("configs/fitting/initializer.yaml")
+STEP = 20
+"""Renderings that take as long as a step of the training: what the time left is told by."""
 
 
 def train_initializer(
@@ -24,10 +26,13 @@ def train_initializer(
     from fitting.initializer.train import train_initializer as run_training
 
     config = load_config(InitializerRecipe, recipe, overrides or [])
-    total = config.samples + config.steps
-    before = {"rendering": 0, "training": config.samples}
+    total = config.samples + STEP * config.steps
     with progress_bar(f"initializer of {run}") as report:
-        found = run_training(run, config, lambda stage, done, _: report(before[stage] + done, total))
+        found = run_training(
+            run,
+            config,
+            lambda stage, done, _: report(done if stage == "rendering" else config.samples + STEP * done, total),
+        )
     held_out, speed = found["held_out"], found["throughput"]
     console.print(
         f"{run}/initializer: landmarks within {100 * held_out['landmark_error']:.1f} % of the face, "

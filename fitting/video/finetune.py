@@ -60,7 +60,7 @@ def finetune_video(
         loss = loss + regularizer(batch, solution) + smoothness(state, solution, rows, recipe.video)
         if config.locality.weight > 0:
             kept = locality(model, solution)
-            loss = loss + config.locality.weight * kept
+            loss = loss + config.locality.among(len(views)) * kept
             drift.append(float(kept.detach()))
         if decoders is not None:
             decoders.step(loss, views)

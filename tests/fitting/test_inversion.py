@@ -126,6 +126,18 @@ def test_locality_keeps_other_identities(known: Known, inversion: Inversion) -> 
     assert results[3.0][1] > before + 1.0
 
 
+def test_the_prior_says_less_beside_more_photos(
+    known: Known, inversion: Inversion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Locality, "__call__", lambda *_: torch.tensor(1.0))
+    first_loss = {}
+    for weight in (0.0, 3.0):
+        settings = recipe(finetune=1)
+        settings.finetune.locality.weight = weight
+        first_loss[weight] = finetune(known.model, RENDERING, known.views, inversion.solution, settings, BANK).losses[0]
+    assert first_loss[3.0] - first_loss[0.0] == pytest.approx(3.0 / len(known.views), rel=1e-4)
+
+
 def test_finetuning_changes_only_what_it_may(known: Known, inversion: Inversion) -> None:
     prior = copy.deepcopy(known.model)
     settings = recipe(finetune=3)

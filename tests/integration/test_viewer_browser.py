@@ -20,8 +20,9 @@ from tools.main import COMMANDS, build_app
 from tools.viewer.command import source_words
 from tools.viewer.picture import Painter
 from tools.viewer.server import ViewServer
-from tools.viewer.session import SessionConfig
-from tools.viewer.source import SourceConfig, open_source
+from tools.viewer.session_config import SessionConfig
+from tools.viewer.source import open_source
+from tools.viewer.source_config import SourceConfig
 from tools.viewer.state import ViewState
 from tools.viewer.watch import Current, Watch
 
@@ -130,6 +131,10 @@ class Served:
     config: SourceConfig
 
 
+def shared(config: SourceConfig) -> SessionConfig:
+    return SessionConfig(name="run", state=ViewState(), finest=400, threads=1, words=source_words(config, 1))
+
+
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("viewer")
@@ -138,8 +143,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     config = SourceConfig(folder=run, curve=folder / "curve.npz")
     watch_stamp = config.stamp()
     current = Current(open_source(config))
-    session = SessionConfig(state=ViewState(), finest=400, threads=1, words=source_words(config, 1))
-    with ViewServer(current, session, "127.0.0.1", 0) as server:
+    with ViewServer(shared(config), "127.0.0.1", 0) as server:
+        server.show(current)
         yield Served(server=server, current=current, watch=Watch(current, watch_stamp), config=config)
 
 
@@ -164,6 +169,21 @@ def test_the_page_opens_with_a_head(page: Page, served: Served) -> None:
     assert np.abs(seen - seen[0, -1]).max() > 60, "there is only background"
     assert len(served.server.sessions) == 1
     assert [message for message in page.browser.messages() if "Error" in message] == []
+
+
+def test_a_page_that_is_opened_before_the_weights_are_read_waits_for_them(browser: Browser, served: Served) -> None:
+    with ViewServer(shared(served.config), "127.0.0.1", 0) as server:
+        browser.visit(server.address, width=WIDTH, height=HEIGHT)
+        wait_for(lambda: "Opening run" in browser.run(TEXT), "the page does not say that it waits")
+        browser.visit(server.address, width=WIDTH, height=HEIGHT)  # the first client leaves without a picture
+        wait_for(lambda: "Opening run" in browser.run(TEXT), "the page does not say that it waits")
+        assert server.sessions == []
+        server.show(served.current)
+        wait_for(lambda: " × " in browser.run(TEXT), "no finest picture came")
+        assert "Opening run" not in browser.run(TEXT)
+        assert len(server.sessions) == 1
+        browser.visit("about:blank", width=WIDTH, height=HEIGHT)
+        wait_for(lambda: not server.sessions, "the client's session stayed")
 
 
 def test_a_slider_changes_the_picture(page: Page) -> None:

@@ -11,7 +11,10 @@ from tools.viewer.options import parse_amounts, parse_colour, parse_pair, parse_
 from tools.viewer.state import Compare, Comparison, Lighting, LightKind, Orbit, Show, Start, ViewState
 
 if TYPE_CHECKING:
-    from tools.viewer.source import SourceConfig
+    from tools.viewer.server import ViewServer
+    from tools.viewer.session_config import SessionConfig
+    from tools.viewer.source_config import SourceConfig
+    from tools.viewer.watch import Watch
 
 LOOK, PERSON, LIGHT, SERVER = "Picture", "Person", "Light", "Page"
 
@@ -63,7 +66,7 @@ def view(
     The page has a button that writes the command line of what it shows. With --render that line draws the same
     picture again.
     """
-    from tools.viewer.source import SourceConfig
+    from tools.viewer.source_config import SourceConfig
 
     azimuth, elevation = parse_pair("lamp", lamp)
     state = ViewState(
@@ -116,33 +119,48 @@ def _render(config: "SourceConfig", state: ViewState, size: tuple[int, int], thr
 
 
 def _serve(config: "SourceConfig", state: ViewState, host: str, port: int, finest: int, threads: int | None) -> None:
-    from tools.viewer.picture import check_state
     from tools.viewer.server import ViewServer
-    from tools.viewer.session import SessionConfig
-    from tools.viewer.source import open_source
-    from tools.viewer.watch import Current, Watch
+    from tools.viewer.session_config import SessionConfig
 
-    count = _use_threads(threads)
-    stamp = config.stamp()
-    current = Current(open_source(config))
-    check_state(current.source, state)
-    shared = SessionConfig(state=state, finest=finest, threads=count, words=source_words(config, threads))
-    with ViewServer(current, shared, host, port) as server:
-        watch = Watch(current, stamp)
-        watch.start()
+    config.check()
+    shared = SessionConfig(
+        name=str(config.folder),
+        state=state,
+        finest=finest,
+        threads=threads or os.cpu_count() or 1,
+        words=source_words(config, threads),
+    )
+    with ViewServer(shared, host, port) as server:
         print(f"{config.folder}: {server.address} (ctrl-C to stop)", flush=True)
+        watch = None
         try:
+            watch = _open(config, shared, server)
             while True:
                 time.sleep(3600.0)
         except KeyboardInterrupt:
             print("stopped")
         finally:
-            watch.close()
+            if watch is not None:
+                watch.close()
 
 
-def _use_threads(threads: int | None) -> int:
+def _open(config: "SourceConfig", shared: "SessionConfig", server: "ViewServer") -> "Watch":
+    """Read what there is to show, while browsers load the page, and keep it up to date."""
+    from tools.viewer.picture import check_state
+    from tools.viewer.source import open_source
+    from tools.viewer.watch import Current, Watch
+
+    _use_threads(shared.threads)
+    stamp = config.stamp()
+    current = Current(open_source(config))
+    check_state(current.source, shared.state)
+    server.show(current)
+    watch = Watch(current, stamp)
+    watch.start()
+    return watch
+
+
+def _use_threads(threads: int | None) -> None:
     import torch
 
-    count = threads or os.cpu_count() or 1
-    torch.set_num_threads(count)
-    return count
+    torch.set_num_threads(threads or os.cpu_count() or 1)

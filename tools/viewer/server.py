@@ -8,18 +8,22 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from datasets.errors import VrmmError
-from tools.viewer.session import Session, SessionConfig
-from tools.viewer.watch import Current
+from tools.viewer.session_config import SessionConfig
 
 if TYPE_CHECKING:
     import viser
+
+    from tools.viewer.session import Session
+    from tools.viewer.watch import Current
 
 
 class ViewServer:
     """Serves a source to any number of browsers. Use as a context manager. Final.
 
+    It listens before there is anything to show, because torch and the weights take seconds and so does the page:
+    browsers load both at once. Until ``show`` is called pages say that they wait.
+
     Args:
-        current: what is looked at.
         config: shared by all clients.
         host: address to listen at.
         port: 0 takes any free one.
@@ -28,10 +32,11 @@ class ViewServer:
         VrmmError: on entering, where viser is not installed or the port cannot be had.
     """
 
-    def __init__(self, current: Current, config: SessionConfig, host: str, port: int) -> None:
-        self._current, self._config = current, config
-        self._host, self._wanted_port = host, port
+    def __init__(self, config: SessionConfig, host: str, port: int) -> None:
+        self._config, self._host, self._wanted_port = config, host, port
         self._lock = threading.Lock()
+        self._current: Current | None = None
+        self._waiting: dict[int, tuple[viser.ClientHandle, Any]] = {}
         self._sessions: dict[int, Session] = {}
         self._gone: set[int] = set()
 
@@ -53,9 +58,20 @@ class ViewServer:
         with self._lock:
             sessions = list(self._sessions.values())
             self._sessions.clear()
+            self._waiting.clear()
         for session in sessions:
             session.close()
         self._stop()
+
+    def show(self, current: "Current") -> None:
+        """Give the source to everyone who waits for it, and to those who come later."""
+        with self._lock:
+            self._current = current
+            waiting = list(self._waiting.values())
+            self._waiting.clear()
+        for client, notice in waiting:
+            notice.remove()
+            self._begin(client, current)
 
     @property
     def port(self) -> int:
@@ -68,8 +84,8 @@ class ViewServer:
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
 
     @property
-    def sessions(self) -> list[Session]:
-        """Of the clients that are there."""
+    def sessions(self) -> "list[Session]":
+        """Of the clients that are there and wait no more."""
         with self._lock:
             return list(self._sessions.values())
 
@@ -82,7 +98,21 @@ class ViewServer:
         self._server.on_client_disconnect(self._left)
 
     def _arrived(self, client: "viser.ClientHandle") -> None:
-        session = Session(client, self._current, self._config)
+        with self._lock:
+            current = self._current
+            if current is None:
+                self._waiting[client.client_id] = (client, self._ask_for_patience(client))
+        if current is not None:
+            self._begin(client, current)
+
+    def _ask_for_patience(self, client: "viser.ClientHandle") -> Any:
+        what = f"Opening {self._config.name} …"
+        return client.add_notification("vrmm view", what, loading=True, with_close_button=False)
+
+    def _begin(self, client: "viser.ClientHandle", current: "Current") -> None:
+        from tools.viewer.session import Session
+
+        session = Session(client, current, self._config)
         with self._lock:
             left_already = client.client_id in self._gone
             self._gone.discard(client.client_id)
@@ -93,8 +123,9 @@ class ViewServer:
 
     def _left(self, client: Any) -> None:
         with self._lock:
+            waited = self._waiting.pop(client.client_id, None) is not None
             session = self._sessions.pop(client.client_id, None)
-            if session is None:
+            if session is None and not waited:
                 self._gone.add(client.client_id)
         if session is not None:
             session.close()

@@ -1,8 +1,7 @@
 """One client: its controls, its camera, its pictures."""
 
-import dataclasses
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from tools.viewer.panel_light import LightPanel
 from tools.viewer.panel_person import ExpressionPanel, IdentityPanel, PlaybackPanel
 from tools.viewer.panel_picture import ComparePanel, PicturePanel
 from tools.viewer.picture import Painter, Picture
+from tools.viewer.session_config import SessionConfig
 from tools.viewer.state import Compare, Orbit, ViewState
 from tools.viewer.watch import Current
 
@@ -26,23 +26,6 @@ COARSE_QUALITY, FINE_QUALITY = 80, 95
 BALL, LAMP = "/vrmm/ball", "/vrmm/lamp"
 LAMP_SIZE = 0.14
 """Of the highlight, in radii of the ball."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class SessionConfig:
-    """What all clients of a server share.
-
-    Attributes:
-        state: what a client sees first.
-        finest: rows of the finest picture.
-        threads: of the arithmetic.
-        words: of the command line up to the options of a state, for example ``["vrmm", "view", "runs/prior"]``.
-    """
-
-    state: ViewState
-    finest: int
-    threads: int
-    words: Sequence[str]
 
 
 class Session:

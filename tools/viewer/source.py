@@ -14,7 +14,7 @@ from datasets.files import read_json
 from datasets.lightstage.heads import expression_names
 from datasets.shards import ShardSet, open_shards
 from datasets.views import default_input_cameras, training_keys
-from fitting.avatar import DESCRIPTION, Avatar, prior_sha256
+from fitting.avatar import Avatar, prior_sha256
 from prior.animation import AnimationCurve
 from prior.codebank import FILE as CODE_BANK
 from prior.codebank import MOST_FRAMES, encode_bank, read_code_bank, read_light_bank
@@ -25,41 +25,13 @@ from prior.weights import load_weights
 from tools.viewer.captured import CapturedFrames, control_values
 from tools.viewer.expressions import ExpressionSpace, plain_space, stored_space
 from tools.viewer.lights import USUAL_IRRADIANCE
+from tools.viewer.source_config import SourceConfig
 from tools.viewer.state import Amounts, Start
 
 FITTED = "fitted"
 """Name of an avatar's own identity."""
 FRAMES_IN_TRAINING = 48
 """Training frames that are encoded where a run has stored no codes yet."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class SourceConfig:
-    """What to open.
-
-    Attributes:
-        folder: of a run or an avatar.
-        prior: the run that an avatar was fitted with; it knows the population's expressions and the capture.
-        shards: where the capture lies; None takes the place that the run remembers.
-        curve: an animation curve.
-    """
-
-    folder: Path
-    prior: Path | None = None
-    shards: Path | None = None
-    curve: Path | None = None
-
-    @property
-    def is_avatar(self) -> bool:
-        return (self.folder / DESCRIPTION).is_file()
-
-    def stamp(self) -> tuple[tuple[int, int, int], ...]:
-        """Changes whenever other weights are written; empty while there are none."""
-        try:
-            found = [(self.folder / name).stat() for name in ("weights.safetensors", "model.json")]
-        except OSError:
-            return ()
-        return tuple((stat.st_mtime_ns, stat.st_size, stat.st_ino) for stat in found)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

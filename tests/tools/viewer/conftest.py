@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from tests.tools.viewer.made_up_run import make_run
-from tools.viewer.source import Source, SourceConfig, open_source
+from tools.viewer.source import Source, open_source
+from tools.viewer.source_config import SourceConfig
 
 
 @pytest.fixture(scope="session")

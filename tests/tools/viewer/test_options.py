@@ -93,7 +93,7 @@ def test_what_cannot_be_read_is_named(words: list[str], named: str, monkeypatch:
 
 
 def test_source_options_are_part_of_the_line() -> None:
-    from tools.viewer.source import SourceConfig
+    from tools.viewer.source_config import SourceConfig
 
     config = SourceConfig(folder=Path("a b"), prior=Path("p"), curve=Path("c.npz"))
     assert command.source_words(config, 2) == ["vrmm", "view", "a b", "--prior=p", "--curve=c.npz", "--threads=2"]

@@ -13,17 +13,15 @@ import pytest
 
 from datasets.errors import VrmmError
 from tools.viewer.server import ViewServer
-from tools.viewer.session import SessionConfig
-from tools.viewer.source import Source
+from tools.viewer.session_config import SessionConfig
 from tools.viewer.state import ViewState
-from tools.viewer.watch import Current
 
 ROOT = Path(__file__).parents[3]
 
 
-def serve(source: Source, port: int = 0, host: str = "127.0.0.1") -> ViewServer:
-    config = SessionConfig(state=ViewState(), finest=200, threads=1, words=["vrmm", "view", "run"])
-    return ViewServer(Current(source), config, host, port)
+def serve(port: int = 0, host: str = "127.0.0.1") -> ViewServer:
+    config = SessionConfig(name="run", state=ViewState(), finest=200, threads=1, words=["vrmm", "view", "run"])
+    return ViewServer(config, host, port)
 
 
 def listening(port: int) -> set[str]:
@@ -34,8 +32,8 @@ def listening(port: int) -> set[str]:
     }
 
 
-def test_only_this_machine_is_served_and_the_port_is_given_back(source: Source) -> None:
-    with serve(source) as server:
+def test_only_this_machine_is_served_and_the_port_is_given_back() -> None:
+    with serve() as server:
         port = server.port
         assert listening(port) == {"127.0.0.1"}
         with urllib.request.urlopen(server.address, timeout=30) as answer:
@@ -43,24 +41,24 @@ def test_only_this_machine_is_served_and_the_port_is_given_back(source: Source) 
     assert listening(port) == set()
 
 
-def test_a_port_in_use_is_told_and_no_other_taken(source: Source) -> None:
+def test_a_port_in_use_is_told_and_no_other_taken() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(VrmmError, match=f"port {port} is in use; .*--port"):
-            serve(source, port).__enter__()
+            serve(port).__enter__()
         assert listening(port + 1) == set()
 
 
-def test_a_port_that_is_taken_at_the_last_moment_is_told_too(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_port_that_is_taken_at_the_last_moment_is_told_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tools.viewer.server._check_port", lambda host, port: None)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(VrmmError, match=f"port {port} is in use"):
-            serve(source, port).__enter__()
+            serve(port).__enter__()
         assert listening(port + 1) == set(), "viser went on to the next port and stayed there"
 
 
@@ -68,9 +66,9 @@ def test_a_port_that_is_taken_at_the_last_moment_is_told_too(source: Source, mon
     ("host", "port", "named"),
     [("127.0.0.1", 70000, "no port 70000"), ("192.0.2.1", 0, "cannot listen at 192.0.2.1"), ("no host", 0, "no host")],
 )
-def test_an_address_that_cannot_be_had_is_named(source: Source, host: str, port: int, named: str) -> None:
+def test_an_address_that_cannot_be_had_is_named(host: str, port: int, named: str) -> None:
     with pytest.raises(VrmmError, match=named):
-        serve(source, port, host).__enter__()
+        serve(port, host).__enter__()
 
 
 def test_the_command_says_where_to_look_and_stops_at_ctrl_c(run: Path) -> None:
@@ -95,3 +93,16 @@ def test_the_command_says_where_to_look_and_stops_at_ctrl_c(run: Path) -> None:
     finally:
         process.kill()
     assert (process.returncode, output, errors) == (0, "stopped\n", "")
+
+
+def test_the_page_is_served_before_anything_large_is_imported() -> None:
+    """torch takes seconds, in which a browser can load the page."""
+    script = (
+        "import sys; from tools.viewer.server import ViewServer; from tools.viewer.session_config import SessionConfig;"
+        "from tools.viewer.state import ViewState;"
+        "config = SessionConfig(name='run', state=ViewState(), finest=200, threads=1, words=['vrmm']);"
+        "server = ViewServer(config, '127.0.0.1', 0).__enter__(); server.__exit__();"
+        "print([name for name in ('torch', 'mitsuba', 'cv2') if name in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert (found.stdout, found.returncode) == ("[]\n", 0), found.stderr

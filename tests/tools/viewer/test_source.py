@@ -15,7 +15,8 @@ from prior.codebank import read_code_bank
 from prior.weights import load_weights
 from tests.fitting.tiny import RENDERING, tiny_model
 from tests.prior.test_animation import make_curve
-from tools.viewer.source import Source, SourceConfig, open_source
+from tools.viewer.source import Source, open_source
+from tools.viewer.source_config import SourceConfig
 from tools.viewer.state import Start
 
 

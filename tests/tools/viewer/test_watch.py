@@ -8,7 +8,8 @@ import torch
 from tests.fitting.tiny import tiny_model
 from tests.tools.viewer.made_up_run import save_model
 from tests.tools.viewer.test_source import copy_of
-from tools.viewer.source import SourceConfig, open_source
+from tools.viewer.source import open_source
+from tools.viewer.source_config import SourceConfig
 from tools.viewer.watch import Current, Watch
 
 
