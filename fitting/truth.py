@@ -193,8 +193,8 @@ def evaluate_fit(
     Raises:
         VrmmError: the capture was not made by the light stage, or a frame without known pose or expression.
     """
-    shots, truths = render_fit_truth(
-        subject, truth_folder, config, progress, processes=processes, make_stage=make_stage
+    [(shots, truths)] = render_fit_truth(
+        [subject], truth_folder, config, progress, processes=processes, make_stage=make_stage
     )
     info, moment, answerer = subject.run.shards.info, Moment.of_frame(subject.frame), Answerer(subject.run)
     mean_images = MeanImages(subject.run, answerer)
@@ -207,19 +207,22 @@ def evaluate_fit(
 
 
 def render_fit_truth(
-    subject: FittedSubject,
+    subjects: Sequence[FittedSubject],
     truth_folder: Path,
     config: FitTruthConfig,
     progress: Progress | None = None,
     *,
     processes: int = 2,
     make_stage: StageMaker = light_stage,
-) -> tuple[list[FitShot], list[RenderedImage]]:
-    """What ``evaluate_fit``, of the same arguments, compares with; rendered unless ``truth_folder`` has it."""
-    info = subject.run.shards.info
-    shots = plan_fit_shots(subject, make_stage(info), config, Answerer(subject.run))
+) -> list[tuple[list[FitShot], list[RenderedImage]]]:
+    """What ``evaluate_fit`` compares each subject of one run with; rendered unless ``truth_folder`` has it."""
+    run = subjects[0].run
+    info, answerer = run.shards.info, Answerer(run)
+    stage = make_stage(info)
+    shots = [plan_fit_shots(subject, stage, config, answerer) for subject in subjects]
     store = TruthStore(truth_folder, info, make_stage, samples=config.samples, processes=processes)
-    return shots, store.get([shot.truth for shot in shots], progress)
+    truths = iter(store.get([shot.truth for each in shots for shot in each], progress))
+    return [(each, [next(truths) for _ in each]) for each in shots]
 
 
 def write_fit_report(path: Path, result: dict[str, Any]) -> None:

@@ -108,18 +108,31 @@ def locate_in_uv(
     if not usable.any():
         raise VrmmError("the template mesh has no triangle with area in UV space; give it texture coordinates")
     faces, origin, inverse = template.faces[usable], corners[usable, 0], np.linalg.inv(matrix[usable])
-    found_corners, found_weights = np.zeros((len(points), 3), np.int64), np.zeros((len(points), 3))
     lowest, highest = corners[usable].min(axis=1), corners[usable].max(axis=1)
-    for index, point in enumerate(points):
-        # Few triangles can hold the point; where none does, all are candidates for the nearest.
-        near = np.flatnonzero(((lowest <= point) & (point <= highest)).all(axis=1))
-        weights = _barycentric(inverse[near], origin[near], point)
-        if not (weights >= 0).all(axis=1).any():
-            near, weights = np.arange(len(faces)), _barycentric(inverse, origin, point)
-        best = weights.min(axis=1).argmax()
-        clipped = np.clip(weights[best], 0.0, None)
-        found_corners[index], found_weights[index] = faces[near[best]], clipped / clipped.sum()
-    return found_corners, found_weights
+    best, weights = np.zeros(len(points), np.int64), np.full((len(points), 3), -np.inf)
+    for first in range(0, len(points), _POINTS_AT_A_TIME):
+        some = slice(first, first + _POINTS_AT_A_TIME)
+        point, near = _boxes_that_hold(lowest, highest, points[some])
+        inside = _barycentric(inverse[near], origin[near], points[some][point])
+        order = np.lexsort((near, -inside.min(axis=1), point))  # of each point's triangles the one it lies deepest in
+        which, deepest = np.unique(point[order], return_index=True)
+        best[first + which], weights[first + which] = near[order[deepest]], inside[order[deepest]]
+    for index in np.flatnonzero(weights.min(axis=1) < 0):  # in no triangle: all are candidates for the nearest
+        every = _barycentric(inverse, origin, points[index])
+        best[index] = every.min(axis=1).argmax()
+        weights[index] = every[best[index]]
+    clipped = np.clip(weights, 0.0, None)
+    return faces[best].astype(np.int64), clipped / clipped.sum(axis=1, keepdims=True)
+
+
+_POINTS_AT_A_TIME = 512
+
+
+def _boxes_that_hold(lowest: np.ndarray, highest: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Pairs of a point and a box [F, 2] that holds it; few triangles can hold a point."""
+    u, v = points[:, :1], points[:, 1:]
+    held = (lowest[:, 0] <= u) & (u <= highest[:, 0]) & (lowest[:, 1] <= v) & (v <= highest[:, 1])
+    return np.nonzero(held)
 
 
 def _barycentric(inverse: np.ndarray, origin: np.ndarray, point: np.ndarray) -> np.ndarray:

@@ -22,9 +22,9 @@ SEQUENCE = "play"
 ENCODING = ImageEncoding(white=4.0)
 LICENCE = "synthetic; free of any person's likeness, under the licence of the head model it was rendered from"
 
-_TRUTH_SAMPLES_PER_LAMP = 18
-_LEAST_TRUTH_SAMPLES = 64
-_ENVIRONMENT_SAMPLES = 196
+_TRUTH_SAMPLES = 150
+_TRUTH_SAMPLES_PER_LAMP = 8
+_ENVIRONMENT_SAMPLES = 144
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -343,14 +343,14 @@ class LightStage:
 def truth_samples(light: Light | EnvironmentMap) -> int:
     """Paths per pixel with which a picture at 96² is 40 dB or more from the converged one after display encoding.
 
-    In proportion to the number of lamps of one brightness that would be as hard to choose between,
-    (Σ √power)² / Σ power, as lamps are drawn by the root of their power.
+    Some for what a single lamp leaves in the shade, and more in proportion to the number of lamps of one brightness
+    that would be as hard to choose between, (Σ √power)² / Σ power, as lamps are drawn by the root of their power.
     """
     if isinstance(light, EnvironmentMap):
         return _ENVIRONMENT_SAMPLES
     power = light.irradiance.sum(axis=1).clip(0.0)
     alike = np.sqrt(power).sum() ** 2 / max(power.sum(), 1e-12)
-    return max(_LEAST_TRUTH_SAMPLES, round(_TRUTH_SAMPLES_PER_LAMP * float(alike)))
+    return round(_TRUTH_SAMPLES + _TRUTH_SAMPLES_PER_LAMP * float(alike))
 
 
 def _subject_names(config: StageConfig) -> dict[str, str]:

@@ -137,20 +137,21 @@ class TruthStore:
         """The pictures in order; those that are not held are rendered and kept.
 
         Args:
-            requests: what to render.
+            requests: what to render; what is asked for twice is rendered once.
             progress: called with (pictures there, pictures in all).
 
         Raises:
             VrmmError: a rendering process died, or the disk is full.
         """
         jobs = [_Job(request, self.path(request)) for request in requests]
-        missing = [job for job in jobs if not job.path.exists()]
-        done = len(jobs) - len(missing)
+        wanted = {job.key: job for job in jobs}
+        missing = [job for job in wanted.values() if not job.path.exists()]
+        done = len(wanted) - len(missing)
         report = progress or (lambda done, total: None)
-        report(done, len(jobs))
+        report(done, len(wanted))
         for _ in self._render(missing):
             done += 1
-            report(done, len(jobs))
+            report(done, len(wanted))
         return [_read(job.path) for job in jobs]
 
     def _render(self, jobs: Sequence["_Job"]) -> Iterator[str]:

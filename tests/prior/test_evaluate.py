@@ -236,6 +236,17 @@ def test_truth_depends_on_all_of_its_content(run_folder: Path, tmp_path: Path) -
     assert store().path(dataclasses.replace(both, subject="s2", other=request.subject)) == store().path(both)
 
 
+def test_truth_that_is_asked_for_twice_is_rendered_once(run_folder: Path, tmp_path: Path) -> None:
+    run = load_run(run_folder)
+    first, second = (shot.truth for shot in plan_shots(run, MirrorStage(run_folder), FEW)[:2])
+    store = TruthStore(tmp_path, run.shards.info, lambda info: MirrorStage(run_folder), samples=4, processes=0)
+    heard: list[tuple[int, int]] = []
+    found = store.get([first, second, first], lambda done, total: heard.append((done, total)))
+    assert heard == [(0, 2), (1, 2), (2, 2)]
+    assert np.array_equal(found[0].image, found[2].image)
+    assert not np.array_equal(found[0].image, found[1].image)
+
+
 def test_a_real_capture_has_no_truth(tmp_path: Path) -> None:
     run = make_run(tmp_path)
     build_shards(TinyCapture(subjects=4, frames=6, size=(SIZE, SIZE)), tmp_path / "real")

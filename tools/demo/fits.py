@@ -79,10 +79,8 @@ def fit_everyone(settings: DemoSettings, folder: Path, progress: Progress) -> No
         for person in people
     ]
     do_fits(cases, PROCESSES, _part(progress, 0.0, 0.5))
-    for number, case in enumerate(cases):
-        case.render_truth(
-            run, _part(progress, 0.5 + 0.25 * number / len(cases), 0.5 + 0.25 * (number + 1) / len(cases))
-        )
+    subjects = [case.compared(run, {}) for case in cases]
+    render_fit_truth(subjects, run.folder / "truth", _truth_config(settings), _part(progress, 0.5, 0.75))
     do_fits([Measurement(case) for case in cases], PROCESSES, _part(progress, 0.75, 1.0))
     for photo_set in PHOTO_SETS:
         measured = [Measurement(case) for case in cases if case.photo_set is photo_set]
@@ -146,25 +144,20 @@ class Case:
             report=report,
         )
 
-    def render_truth(self, run: TrainedRun, progress: Progress) -> None:
-        """Render what ``measure`` compares with."""
-        render_fit_truth(self._subject(run, {}), run.folder / "truth", self._truth, progress)
-
     def measure(self, run: TrainedRun) -> dict[str, Any]:
         """Compare the fitted avatars with truth and write ``comparison.png``; returns the numbers."""
         avatars = self.fit(lambda steps: None)
         torch.set_num_threads(self.settings.fitting.threads)
-        result, comparisons = evaluate_fit(self._subject(run, avatars), run.folder / "truth", self._truth)
+        result, comparisons = evaluate_fit(
+            self.compared(run, avatars), run.folder / "truth", _truth_config(self.settings)
+        )
         write_picture(self.folder / "comparison.png", comparison_sheet(self.person, comparisons))
         finetuned = avatars["finetuned"].report
         kept = {name: finetuned[name] for name in ("seconds", "sound", "reasons", "diagnostics") if name in finetuned}
         return {**result, **kept, "known_cameras": self.photo_set.known_cameras}
 
-    @property
-    def _truth(self) -> FitTruthConfig:
-        return QUICK_TRUTH if self.settings.quick else DEMO_TRUTH
-
-    def _subject(self, run: TrainedRun, avatars: dict[str, Avatar]) -> FittedSubject:
+    def compared(self, run: TrainedRun, avatars: dict[str, Avatar]) -> FittedSubject:
+        """What is compared with truth."""
         frame = photographed_frame(subject_frames(run.shards, self.person))
         return FittedSubject(run=run, frame=frame, cameras=self.photo_set.cameras(run), stages=avatars)
 
@@ -203,6 +196,10 @@ class Measurement:
 
 DEMO_TRUTH = FitTruthConfig(lights=1, lamps=1, environments=2, expressions=6)
 QUICK_TRUTH = FitTruthConfig(lights=1, lamps=1, environments=1, expressions=2)
+
+
+def _truth_config(settings: DemoSettings) -> FitTruthConfig:
+    return QUICK_TRUTH if settings.quick else DEMO_TRUTH
 
 
 def photographed_frame(frames: Sequence[Frame]) -> Frame:

@@ -93,6 +93,7 @@ class ViewServer:
         orbit = self._config.state.orbit
         self._server.scene.set_up_direction(orbit.up)
         self._server.scene.world_axes.visible = False
+        self._server.scene.configure_environment_map(None)  # browsers that draw in software take seconds to filter it
         self._server.gui.configure_theme(dark_mode=True, show_logo=False, show_share_button=False)
         self._server.on_client_connect(self._arrived)
         self._server.on_client_disconnect(self._left)
