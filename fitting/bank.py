@@ -13,6 +13,8 @@ from prior.vrmm import VRMM
 
 UNSEEN_SPREAD = 0.5
 """Standard deviation of the codes drawn where a prior brings no bank: inside the normal distribution of eq. 10."""
+FULLY_LIT = 0.95
+"""Quantile of the brightness of training lights at which all lamps burn: no rare brighter one decides."""
 LEAST_SPREAD = 0.1
 """Of the logarithm of the light's total: a capture under one light alone still is no proof of it."""
 
@@ -48,9 +50,17 @@ class TrainingBank:
     def has_lights(self) -> bool:
         return len(self.lights) > 0
 
+    def light_levels(self) -> Float[Tensor, "M"]:
+        """The logarithm of every light's mean radiance."""
+        return self.lights.mean(dim=(1, 2)).clamp(min=1e-8).log()
+
+    def exposed_level(self) -> float:
+        """That of a fully lit stage, which places are exposed to match; there must be some lights (``has_lights``)."""
+        return float(self.light_levels().quantile(FULLY_LIT))
+
     def light_level(self) -> tuple[float, float]:
         """Mean and standard deviation of the logarithm of a light's mean radiance."""
-        levels = self.lights.mean(dim=(1, 2)).clamp(min=1e-8).log()
+        levels = self.light_levels()
         spread = float(levels.std()) if len(levels) > 1 else 0.0
         return float(levels.mean()), max(spread, LEAST_SPREAD)
 

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import math
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -17,6 +18,10 @@ from fitting.state import FitState, Solution
 from fitting.views import Views
 from prior.render import RenderConfig
 from prior.vrmm import VRMM
+
+LANDING = 40
+"""Steps in which the rates fall once the photos are explained."""
+MEMORY = 0.1
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -58,12 +63,14 @@ def finetune(
     optimizer = ScheduledAdam(_groups(tuned, state, config, views), config.steps, config.clip, tuned)
     locality = Locality(prior, rendering, config.locality, recipe.losses, bank, recipe.seed)
     regularizer = FinetuneRegularizer(model, recipe, bank, DepthPrior(start, views))
+    explained = EarlyStop(config.explained(len(views)))
     history, drift = [], []
-    for step in range(config.steps):
+    while optimizer.done < optimizer.last:
         solution = state.solution(views)
-        loss = photo_loss(render_solution(model, solution, rendering), views, recipe.losses) + regularizer(
-            state, solution
-        )
+        photo = photo_loss(render_solution(model, solution, rendering), views, recipe.losses)
+        if explained(float(photo.detach())):
+            optimizer.finish_within(LANDING)
+        loss = photo + regularizer(state, solution)
         if config.locality.weight > 0:
             kept = locality(model, solution)
             loss = loss + config.locality.among(len(views)) * kept
@@ -71,10 +78,26 @@ def finetune(
         optimizer.step(loss, views)
         history.append(float(loss.detach()))
         if progress is not None:
-            progress("fine-tuning", step + 1, config.steps, history[-1])
+            progress("fine-tuning", optimizer.done, optimizer.last, history[-1])
     return Finetuned(
         model=model.requires_grad_(False), solution=state.solution(views).detached(), losses=history, locality=drift
     )
+
+
+class EarlyStop:
+    """Whether the photos are explained: what is left of their loss is noise, and to learn it costs other views. Final.
+
+    Args:
+        enough: picture loss at which they are, in the mean over about the last ``1 / MEMORY`` steps; 0 for never.
+    """
+
+    def __init__(self, enough: float) -> None:
+        self._enough, self._mean = enough, math.inf
+
+    def __call__(self, loss: float) -> bool:
+        """After another step's picture loss."""
+        self._mean = loss if self._mean == math.inf else self._mean + MEMORY * (loss - self._mean)
+        return self._mean <= self._enough
 
 
 class FinetuneRegularizer:

@@ -88,9 +88,9 @@ class Descent:
         terms = InversionTerms(
             self.model, self.rendering, self.recipe, self.bank, DepthPrior(state.solution(views), views)
         )
-        steps = config.informed_steps if informed else config.steps
+        steps = config.informed(len(views)) if informed else config.steps
         coarse, switch = views.halved(), 0 if informed else round(config.coarse * steps)
-        optimizer = ScheduledAdam(_groups(state, config, views, config.informed_rate if informed else 1.0), steps)
+        optimizer = ScheduledAdam(_groups(state, config, views, informed), steps)
         history, photo = [], []
         for step in range(steps):
             loss = terms(state, coarse if step < switch else views, step / steps)
@@ -131,17 +131,18 @@ class InversionTerms:
         return total
 
 
-def _groups(state: FitState, config: InversionConfig, views: Views, rate: float) -> list[dict]:
-    """The unknowns with their rates; those of codes and light times ``rate``."""
+def _groups(state: FitState, config: InversionConfig, views: Views, informed: bool) -> list[dict]:
+    """The unknowns with their rates; larger ones where codes, light and pose are about right already."""
+    codes, pose = (config.informed_rate, config.informed_pose_rate) if informed else (1.0, 1.0)
     groups = [
-        {"params": [state.weights], "lr": rate * config.lr_weights},
-        {"params": [state.z_e], "lr": rate * config.lr_expression},
-        {"params": [state.raw_light], "lr": rate * config.lr_light},
-        {"params": [state.turn], "lr": config.lr_turn},
-        {"params": [state.shift], "lr": config.lr_shift},
+        {"params": [state.weights], "lr": codes * config.lr_weights},
+        {"params": [state.z_e], "lr": codes * config.lr_expression},
+        {"params": [state.raw_light], "lr": codes * config.lr_light},
+        {"params": [state.turn], "lr": pose * config.lr_turn},
+        {"params": [state.shift], "lr": pose * config.lr_shift},
     ]
     state.offset.requires_grad_(False)
     state.log_focal.requires_grad_(not views.focal_known)
     if not views.focal_known:
-        groups.append({"params": [state.log_focal], "lr": config.lr_focal})
+        groups.append({"params": [state.log_focal], "lr": pose * config.lr_focal})
     return groups

@@ -2,7 +2,9 @@
 
 How dark skin is cannot be told from how dim the light is. But lights come in kinds: where all lamps of a stage burn it
 is bright all around, where few do it is dim and from one side. The brightness of light of a given shape is the mean
-over training lights of about that shape: the kernel regression of Nadaraya (1964) and Watson (1964).
+over training lights of about that shape: the kernel regression of Nadaraya (1964) and Watson (1964). Light of no such
+shape is not the stage's. Who takes a photo somewhere exposes for the place, and wherever vrmm lights a head by a place
+it is as bright as a stage whose lamps all burn (``LightStage.exposed``); so it is here.
 """
 
 import torch
@@ -14,8 +16,9 @@ from prior.lighting import LightSphere
 
 WIDTH = 0.1
 """Of the kernel: about how far the shape of a training light is from that of its nearest like."""
-UNLIKE = 1e-3
-"""Weight of training lights of quite another shape, beside 1 for one of the very same."""
+ELSEWHERE = 1e-3
+"""Weight of light of any shape and as bright as a fully lit stage, for each training light, beside 1 for that one where
+the shape is the very same."""
 
 
 class LightLevel:
@@ -27,14 +30,15 @@ class LightLevel:
     def __init__(self, sphere: LightSphere, bank: TrainingBank) -> None:
         """``bank`` has lights."""
         self._gather = (sphere.directions @ sphere.directions.T).clamp(min=0.0)
-        self._levels = bank.lights.mean(dim=(1, 2)).clamp(min=1e-8).log()
+        self._levels = torch.cat([bank.light_levels(), bank.light_levels().new_tensor([bank.exposed_level()])])
         self._shapes = self._shape(bank.lights)
 
     @torch.no_grad()
     def given(self, light: Float[Tensor, "L 3"]) -> tuple[float, float]:
         """Mean and standard deviation; ``light`` may be of any brightness."""
         squared = ((self._shapes - self._shape(light[None])) ** 2).mean(dim=1)
-        weights = torch.exp(-squared / (2.0 * WIDTH**2)) + UNLIKE
+        alike = torch.exp(-squared / (2.0 * WIDTH**2))
+        weights = torch.cat([alike, alike.new_tensor([ELSEWHERE * len(alike)])])
         weights = weights / weights.sum()
         mean = (weights * self._levels).sum()
         spread = (weights * (self._levels - mean) ** 2).sum().sqrt()

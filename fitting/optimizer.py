@@ -30,16 +30,35 @@ class ScheduledAdam:
     ) -> None:
         self._adam = torch.optim.Adam(groups, betas=(0.9, 0.98), fused=True)
         self._rates = [group["lr"] for group in self._adam.param_groups]
-        self._steps, self._clip, self._clipped, self._done = steps, clip, clipped, 0
+        self._clip, self._clipped = clip, clipped
+        self._first, self._begun, self._last, self._done = 1.0, 0, steps, 0
+
+    @property
+    def done(self) -> int:
+        """Steps taken."""
+        return self._done
+
+    @property
+    def last(self) -> int:
+        """Steps after which the rates have fallen."""
+        return self._last
+
+    def finish_within(self, steps: int) -> None:
+        """From here, let the rates fall in so many steps, if more are left."""
+        if self._last - self._done > steps:
+            self._first, self._begun, self._last = self._share(), self._done, self._done + steps
+
+    def _share(self) -> float:
+        """Of the first rates, at this step."""
+        progress = (self._done - self._begun) / (self._last - self._begun)
+        return FINAL_RATE + (self._first - FINAL_RATE) * 0.5 * (1.0 + math.cos(math.pi * progress))
 
     def step(self, loss: Float[Tensor, ""], views: Views) -> None:
         """Backward and step. Raises VrmmError, naming the photos, for a loss that is not finite."""
         if not math.isfinite(float(loss.detach())):
             raise VrmmError(f"the fit of {', '.join(views.names)} left the finite numbers; lower the recipe's rates")
-        progress = self._done / self._steps
-        share = FINAL_RATE + (1.0 - FINAL_RATE) * 0.5 * (1.0 + math.cos(math.pi * progress))
         for group, rate in zip(self._adam.param_groups, self._rates, strict=True):
-            group["lr"] = rate * share
+            group["lr"] = rate * self._share()
         self._adam.zero_grad(set_to_none=True)
         loss.backward()
         if self._clip > 0 and self._clipped:

@@ -10,8 +10,8 @@ from fitting.views import Views
 
 LANDMARK_ERROR = 0.02
 """Usual error of a landmark, in sides of the face's box; larger ones count less and less."""
-FOCAL_SPREAD = 0.35
-"""Standard deviation of a guessed focal length's logarithm."""
+FOCAL_SPREAD = 0.2
+"""Standard deviation of a guessed focal length's logarithm: landmarks hardly know it while the face is a guess, too."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

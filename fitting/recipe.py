@@ -2,11 +2,16 @@
 
 import dataclasses
 import enum
+import math
 
 from datasets.errors import VrmmError
 from prior.losses import LossConfig
 
 DECODERS = ("mesh", "identity", "transform", "opacity", "appearance")
+
+
+SHARED = 0.15
+"""Exponent with which the picture loss that is left to photos falls with their number."""
 
 
 class Expressions(enum.Enum):
@@ -40,9 +45,11 @@ class InversionConfig:
 
     Attributes:
         steps: of Adam from the mean identity.
-        informed_steps: of Adam from what the initializer says.
-        informed_rate: those steps' rates of weights, expression and light, in those of the steps from the mean: pose
-            and picture agree from the beginning, so that large steps do not go astray.
+        informed_steps: of Adam from what the initializer says about one photo; times the root of the number of photos
+            (``informed``), each of which has a pose, a lens and mostly an expression of its own.
+        informed_rate, informed_pose_rate: those steps' rates of weights, expression and light, and of pose and lens, in
+            those of the steps from the mean: picture and head agree about from the beginning, so that large steps do
+            not go astray.
         starts: how many starts are tried, at most: the initializer's, the mean, the most similar training identity.
         enough: picture loss (the weighted sum of ``losses``) at which no other start is tried.
         coarse: share of the steps at half the resolution, first.
@@ -64,13 +71,14 @@ class InversionConfig:
 
     steps: int = 240
     informed_steps: int = 80
-    informed_rate: float = 2.5
+    informed_rate: float = 5.0
+    informed_pose_rate: float = 3.0
     starts: int = 3
     enough: float = 0.08
     coarse: float = 0.5
     lr_weights: float = 0.03
     lr_expression: float = 0.03
-    lr_light: float = 0.05
+    lr_light: float = 0.1
     lr_turn: float = 0.006
     lr_shift: float = 0.001
     lr_focal: float = 0.003
@@ -78,7 +86,7 @@ class InversionConfig:
     fade: float = 0.5
     weights: float = 2e-3
     expression: float = 5e-3
-    light_smooth: float = 2e-3
+    light_smooth: float = 5e-4
     light_grey: float = 2e-2
     light_level: float = 5e-3
     focal: float = 0.01
@@ -92,6 +100,10 @@ class InversionConfig:
             raise VrmmError("inversion.informed_steps and inversion.starts must be 1 or more")
         if self.coarse > 1 or self.fade > 1:
             raise VrmmError("inversion.coarse and inversion.fade are shares of the steps; they lie in [0, 1]")
+
+    def informed(self, photos: int) -> int:
+        """Steps from what the initializer says about so many photos."""
+        return round(self.informed_steps * math.sqrt(photos))
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -139,12 +151,18 @@ class FinetuneConfig:
     """Eq. 15.
 
     Attributes:
-        steps: of Adam; 0 leaves the inversion as it is.
+        steps: of Adam, at most; 0 leaves the inversion as it is.
+        enough: picture loss (the weighted sum of ``losses``) at which the fine-tuning to one photo comes to its end
+            early: what is left is the photo's own, and learning it costs other views, expressions and lights. What
+            several photos say is less their own: for them it is less (``explained``). 0 for never; videos take all
+            steps.
         decoders: those whose weights theta are tuned.
         texel_parameters: tune the biases that every texel and voxel has of its own, too.
         lr: of the weights.
         lr_identity: of the offset of z_id from the blend; 0 keeps z_id where the inversion left it.
-        lr_expression, lr_light, lr_turn, lr_shift, lr_focal: as in the inversion, smaller.
+        lr_expression, lr_turn, lr_shift, lr_focal: as in the inversion, smaller.
+        lr_light: of the light; 0 leaves it to the inversion. Beside decoders that can learn its shading, it drifts to
+            what is usual, and the head is lit wrongly in any other light.
         identity: lambda_id on the squared length of that offset.
         expression: lambda_exp on the mean square of z_e. Too weak, z_e leaves the codes of real expressions to explain
             what is the person's own, and what fine-tuning then learns does not hold for other expressions.
@@ -152,12 +170,13 @@ class FinetuneConfig:
     """
 
     steps: int = 500
+    enough: float = 0.0125
     decoders: list[str] = dataclasses.field(default_factory=lambda: list(DECODERS))
     texel_parameters: bool = False
-    lr: float = 2e-4
+    lr: float = 3e-4
     lr_identity: float = 2e-3
     lr_expression: float = 3e-3
-    lr_light: float = 1e-2
+    lr_light: float = 0.0
     lr_turn: float = 1e-3
     lr_shift: float = 1e-4
     lr_focal: float = 3e-4
@@ -172,6 +191,10 @@ class FinetuneConfig:
         unknown = [name for name in self.decoders if name not in DECODERS]
         if unknown:
             raise VrmmError(f"finetune.decoders: {unknown[0]} is unknown; there are {', '.join(DECODERS)}")
+
+    def explained(self, photos: int) -> float:
+        """Picture loss, the mean over so many photos, at which they are explained."""
+        return self.enough * photos**-SHARED
 
 
 class LightFrame(enum.Enum):

@@ -20,11 +20,6 @@ VIDEO_FIRST = 0.85
 _AVATAR, _WITHOUT, _TRACKED = "avatar", "avatar_without_lr", "tracked"
 
 
-def photo_steps(prior: Prior, recipe: FitRecipe) -> int:
-    """Steps of ``fit_photo_stages``, if one start is enough."""
-    return _inversion_steps(prior, recipe) + 2 * recipe.finetune.steps
-
-
 def fit_photo_stages(
     photos: Sequence[Path],
     prior: Prior,
@@ -44,7 +39,7 @@ def fit_photo_stages(
     Raises:
         VrmmError: as ``fit``.
     """
-    before = {"inversion": 0, "fine-tuning": _inversion_steps(prior, recipe)}
+    before = {"inversion": 0, "fine-tuning": _inversion_steps(prior, recipe, len(photos))}
 
     def run(recipe: FitRecipe, name: str, offset: int, inversion_from: Path | None) -> Avatar:
         return fit(
@@ -93,8 +88,8 @@ def fit_video_stages(
     return _stages(avatar, without, prior)
 
 
-def _inversion_steps(prior: Prior, recipe: FitRecipe) -> int:
-    return recipe.inversion.steps if prior.initializer is None else recipe.inversion.informed_steps
+def _inversion_steps(prior: Prior, recipe: FitRecipe, photos: int) -> int:
+    return recipe.inversion.steps if prior.initializer is None else recipe.inversion.informed(photos)
 
 
 def _stages(avatar: Avatar, without: Avatar, prior: Prior) -> dict[str, Avatar]:

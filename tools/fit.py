@@ -69,7 +69,7 @@ def fit(
     source = _landmarks(landmarker, loaded)
     run = _choose(paths, loaded, config, out, cameras, source, face, (frame or [], view or []))
     with progress_bar(f"fitting {out}") as report:
-        avatar = run(_progress(config, loaded, paths, report))
+        avatar = run(_progress(config, paths, report))
     found = avatar.report["input"]["finetuned"]
     what = "the photos are" if avatar.animation is None else f"{len(avatar.animation)} frames are"
     console.print(f"{out}: {what} reproduced to {found['mae255']:.1f}/255, {found['psnr']:.1f} dB")
@@ -124,19 +124,21 @@ def _landmarks(landmarker: Path | None, prior: "Prior") -> "LandmarkSource":
     return FirstOf([LandmarkFiles(), MediaPipeLandmarks(landmarker)])
 
 
-def _progress(
-    recipe: "FitRecipe", prior: "Prior", paths: Sequence[Path], report: Callable[[int, int], None]
-) -> "Progress":
+def _progress(recipe: "FitRecipe", paths: Sequence[Path], report: Callable[[int, int], None]) -> "Progress":
     """Stages as one bar: steps of a fit of photos, parts of a thousand of a video."""
     from fitting.captured import is_capture
     from fitting.video.fit import video_share
     from fitting.video.source import is_video
 
-    first = recipe.inversion.steps if prior.initializer is None else recipe.inversion.informed_steps
+    inverted = 0
 
     def photos(stage: str, done: int, total: int, loss: float) -> None:
-        before = 0 if stage == "inversion" else first
-        report(min(before + done, first + recipe.finetune.steps), first + recipe.finetune.steps)
+        nonlocal inverted
+        if stage == "inversion":
+            inverted = total
+            report(done, total + recipe.finetune.steps)
+        else:
+            report(inverted + done, inverted + total)
 
     def video(stage: str, done: int, total: int, loss: float) -> None:
         report(round(1000 * video_share(stage, done, total)), 1000)

@@ -105,7 +105,7 @@ class Case:
         count = self.photo_set.photos
         kind = Expressions.shared if count == 1 else Expressions.each
         recipe = dataclasses.replace(self.recipe, expressions=kind)
-        total = recipe.inversion.informed_steps + 2 * recipe.finetune.steps
+        total = recipe.inversion.informed(count) + 2 * recipe.finetune.steps
         return fit_photo_stages(
             [self.photos / photo.name for photo in self.taken],
             prior,

@@ -17,8 +17,10 @@ ENVIRONMENT_SEEDS = 4
 """Variants of each made-up place."""
 LEVEL_SPREAD = 1.3
 """Brightness varies by so much more than it does between training frames."""
+EXPOSURE_SPREAD = 0.2
+"""Standard deviation of the logarithm of a place's brightness."""
 UNKNOWN_SPREAD = 0.3
-"""Standard deviation of the logarithm of the brightness where a prior brings no lights."""
+"""The same of any other light's where a prior brings no lights."""
 
 
 class RandomLights:
@@ -34,7 +36,8 @@ class RandomLights:
         if kind < self._config.lamps:
             light = self._lamps(random)
         elif kind < self._config.lamps + self._config.environments or not self._bank.has_lights:
-            light = self._environment(random)
+            place = self._environment(random)
+            return place * (self._exposure(random) / place.mean().clamp(min=1e-8))
         else:
             first, second = random.integers(len(self._bank.lights), size=2)
             share = float(random.random() < 0.3) * random.random()  # some are mixtures of two
@@ -44,6 +47,11 @@ class RandomLights:
     def _level(self, random: np.random.Generator) -> float:
         mean, spread = self._bank.light_level() if self._bank.has_lights else (0.0, UNKNOWN_SPREAD)
         return math.exp(mean + LEVEL_SPREAD * spread * random.standard_normal())
+
+    def _exposure(self, random: np.random.Generator) -> float:
+        """A place is as bright as a fully lit stage, about."""
+        mean = self._bank.exposed_level() if self._bank.has_lights else 0.0
+        return math.exp(mean + EXPOSURE_SPREAD * random.standard_normal())
 
     def _lamps(self, random: np.random.Generator) -> Float[Tensor, "L 3"]:
         """One to four lamps, mostly from in front, over an ambient of up to all of the light."""

@@ -1,6 +1,7 @@
 """Start values of a fit from the network: codes and light as it sees them, the pose by Levenberg–Marquardt."""
 
 import dataclasses
+import math
 
 import torch
 from jaxtyping import Float
@@ -10,6 +11,7 @@ from fitting.initializer.crop import face_squares, to_crop_camera
 from fitting.initializer.detect import Pyramid
 from fitting.initializer.network import InitializerNetwork, Prediction
 from fitting.objective import CarriedLandmarks
+from fitting.pose import USUAL_FIELD
 from fitting.pose_stage import PoseGuess, refine_guess
 from fitting.recipe import Expressions
 from fitting.state import FitState
@@ -71,9 +73,7 @@ def predict_start(network: InitializerNetwork, views: Views, expressions: Expres
         Pyramid(display(views.images[k]), network.config.size).crops(squares[k : k + 1]) for k in range(len(views))
     ]
     found: Prediction = network(torch.cat(crops))
-    focal = squares[:, 2] / 2.0 / found.log_field.exp()
-    if views.focal_known:
-        focal = views.cameras.intrinsics[:, 0, 0]
+    focal = views.cameras.intrinsics[:, 0, 0] if views.focal_known else torch.full_like(squares[:, 2], _usual(views))
     center = squares[:, :2] - views.cameras.intrinsics[:, :2, 2]
     to_crop = to_crop_camera(center, focal, torch.zeros(len(views)))
     share = found.confidence.mean(dim=1, keepdim=True)
@@ -87,6 +87,15 @@ def predict_start(network: InitializerNetwork, views: Views, expressions: Expres
         focal=focal,
         confidence=_confidence(found, views, squares),
     )
+
+
+def _usual(views: Views) -> float:
+    """A portrait's focal length, pixels.
+
+    The network's own guess is hardly better than the mean of its training, and for faces of other proportions than the
+    prior's it is far off: it takes a flat face for a far one.
+    """
+    return views.cameras.height / 2.0 / math.tan(USUAL_FIELD / 2.0)
 
 
 def _confidence(found: Prediction, views: Views, squares: Float[Tensor, "K 3"]) -> Float[Tensor, "K 68"]:

@@ -5,6 +5,7 @@ import dataclasses
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save
@@ -12,18 +13,19 @@ from safetensors.torch import save
 from datasets.errors import VrmmError
 from fitting.bank import TrainingBank
 from fitting.diagnostics import drift, input_metrics
-from fitting.finetune import finetune
+from fitting.finetune import LANDING, EarlyStop, finetune
 from fitting.inversion import Inversion, invert
 from fitting.locality import Locality
 from fitting.objective import CarriedLandmarks, LightPrior
-from fitting.recipe import Expressions, ImageWeights, InversionConfig, LocalityConfig
+from fitting.optimizer import FINAL_RATE, ScheduledAdam
+from fitting.recipe import Expressions, FinetuneConfig, ImageWeights, InversionConfig, LocalityConfig
 from fitting.rendering import render_solution
 from fitting.state import FitState
 from prior.codebank import FILE
 from prior.metrics import rotation_angle
 from prior.vrmm import VRMM
 from tests.fitting.conftest import Known, photograph, recipe
-from tests.fitting.tiny import CONFIG, RENDERING, tiny_model
+from tests.fitting.tiny import CONFIG, RENDERING, blank_views, cameras, tiny_model
 
 BANK = TrainingBank(codes=torch.zeros(0, CONFIG.expression), lights=torch.zeros(0, CONFIG.light_directions, 3))
 
@@ -136,6 +138,58 @@ def test_the_prior_says_less_beside_more_photos(
         settings.finetune.locality.weight = weight
         first_loss[weight] = finetune(known.model, RENDERING, known.views, inversion.solution, settings, BANK).losses[0]
     assert first_loss[3.0] - first_loss[0.0] == pytest.approx(3.0 / len(known.views), rel=1e-4)
+
+
+def test_finetuning_ends_once_the_photos_are_explained(known: Known, inversion: Inversion) -> None:
+    """Its pictures are explained from the beginning: the rates fall at once, and as far as at the very end."""
+    settings = recipe(finetune=LANDING + 30)
+    settings.finetune.enough = 1.0
+    heard: list[tuple[int, int]] = []
+    tuned = finetune(
+        known.model,
+        RENDERING,
+        known.views,
+        inversion.solution,
+        settings,
+        BANK,
+        lambda stage, done, total, loss: heard.append((done, total)),
+    )
+    assert len(tuned.losses) == LANDING
+    assert heard[-1] == (LANDING, LANDING)
+    settings.finetune.enough = 1e-9
+    never = finetune(known.model, RENDERING, known.views, inversion.solution, settings, BANK)
+    assert len(never.losses) == LANDING + 30
+
+
+def test_one_lucky_step_explains_nothing() -> None:
+    stop = EarlyStop(0.1)
+    assert not any(stop(loss) for loss in (1.0, 0.05, 0.9, 0.8))
+    assert any(stop(0.05) for _ in range(60))
+    assert not EarlyStop(0.0)(1e-12)
+
+
+def test_several_photos_are_explained_by_less_that_is_left() -> None:
+    config = FinetuneConfig(enough=0.01)
+    assert config.explained(1) == 0.01
+    assert 0.005 < config.explained(8) < config.explained(3) < 0.01
+
+
+def test_rates_fall_from_where_they_are() -> None:
+    views = blank_views(cameras((0.0,)), placed=True)
+    parameter = torch.nn.Parameter(torch.zeros(()))
+    optimizer = ScheduledAdam([{"params": [parameter], "lr": 1.0}], 1000)
+    moved = [0.0]
+    for step in range(120):
+        if step == 20:
+            optimizer.finish_within(100)
+        optimizer.step(parameter, views)
+        moved.append(-float(parameter.detach()))
+    rates = np.diff(moved)
+    assert (optimizer.done, optimizer.last) == (120, 120)
+    # A constant gradient moves Adam by its rate: no jump at the 20th step, and a twentieth is left at the last.
+    assert rates[19] == pytest.approx(rates[20], rel=0.01)
+    assert (np.diff(rates) < 0.001).all()
+    assert rates[-1] == pytest.approx(FINAL_RATE, rel=0.02)
 
 
 def test_finetuning_changes_only_what_it_may(known: Known, inversion: Inversion) -> None:

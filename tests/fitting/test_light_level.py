@@ -39,12 +39,28 @@ def test_every_kind_of_light_has_its_own_brightness(level: LightLevel) -> None:
     assert level.given(tinted) == pytest.approx(level.given(torch.ones(32, 3)))
 
 
-def test_an_unknown_kind_of_light_is_as_bright_as_any(level: LightLevel) -> None:
-    """Light from below is like none of them: their mean, and the spread between them."""
+def test_a_place_is_as_bright_as_the_fully_lit_stage(level: LightLevel) -> None:
+    """Light from below is like none of the stage's: the photo's camera exposed for it."""
     mean, spread = level.given(from_side((0.0, -1.0, 0.0), 1.0))
-    assert mean == pytest.approx((4 * math.log(FULL) + 8 * math.log(SIDE)) / 12, abs=0.05)
-    assert spread == pytest.approx(abs(math.log(SIDE)) * math.sqrt(1 / 3 * 2 / 3), rel=0.1)
-    assert level.given(torch.ones(32, 3))[1] == pytest.approx(LEAST_SPREAD, rel=0.2), "a kind alone is narrow"
+    assert mean == pytest.approx(math.log(FULL), abs=0.05)
+    assert spread == pytest.approx(LEAST_SPREAD, rel=0.2)
+
+
+def test_a_kind_alone_is_narrow(level: LightLevel) -> None:
+    assert level.given(torch.ones(32, 3))[1] == pytest.approx(LEAST_SPREAD, rel=0.2)
+
+
+def test_between_two_kinds_it_may_be_either() -> None:
+    """Lights of one shape, half of them bright and half of them dim."""
+    lights = torch.cat([torch.full((8, 32, 3), FULL), torch.full((8, 32, 3), SIDE)])
+    mean, spread = LightLevel(SPHERE, TrainingBank(codes=torch.zeros(0, 4), lights=lights)).given(torch.ones(32, 3))
+    assert mean == pytest.approx(math.log(FULL * SIDE) / 2, abs=0.01)
+    assert spread == pytest.approx(math.log(FULL / SIDE) / 2, rel=0.01)
+
+
+def test_a_rare_bright_frame_does_not_say_what_fully_lit_is() -> None:
+    lights = torch.cat([torch.full((99, 32, 3), 1.0), torch.full((1, 32, 3), 50.0)])
+    assert TrainingBank(codes=torch.zeros(0, 4), lights=lights).exposed_level() == pytest.approx(0.0, abs=1e-4)
 
 
 def test_darkness_has_a_level(level: LightLevel) -> None:

@@ -134,6 +134,29 @@ def test_the_fit_finds_what_was_photographed() -> None:
     torch.testing.assert_close(found.rotation, truth.rotation)
 
 
+def test_a_wall_has_no_gaps_from_nearer() -> None:
+    """Points a pixel apart look like a wall in the pictures, whatever their size: viewers widen them to a pixel."""
+    views = cameras((0.0,), size=32)
+    pixel = float(views.centers[0].norm() / views.intrinsics[0, 0, 0])
+    across, up = torch.meshgrid(torch.arange(-8.0, 9.0), torch.arange(-8.0, 9.0), indexing="ij")
+    place = pixel * torch.stack([across, up, torch.zeros_like(up)], dim=-1).reshape(-1, 3)
+    count = len(place)
+    points = Splats(
+        center=place,
+        normal=torch.tensor([0.0, 0.0, 1.0]).expand(count, 3),
+        rotation=torch.tensor([1.0, 0.0, 0.0, 0.0]).expand(count, 4),
+        scale=torch.full((count, 3), 0.05 * pixel),
+        opacity=torch.full((count,), 0.9),
+        harmonics=torch.zeros(count, 16, 3),
+    )
+    wall = torch.zeros(1, 1, 32, 32)
+    wall[..., 8:24, 8:24] = 1.0
+    found = fit_splats(points, views, 0.5 * wall.expand(1, 3, 32, 32), wall, steps=150)
+    near = cameras((0.0,), size=128)
+    assert float(render_splats(points, near)[1][0, 40:88, 40:88].min()) < 0.5
+    assert float(render_splats(found, near)[1][0, 40:88, 40:88].min()) > 0.9
+
+
 def _one(batch, view: int):
     return dataclasses.replace(
         batch, world_to_camera=batch.world_to_camera[view : view + 1], intrinsics=batch.intrinsics[view : view + 1]

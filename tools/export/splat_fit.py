@@ -21,6 +21,10 @@ FLATNESS = 0.25
 """Thickness at the start, in the smaller of the others."""
 LONGEST = 2.5
 """The longer of the two, in the shorter one or the typical one, so that none stands out as a spike."""
+SMOOTHING = 0.6
+"""Pixels² of the pictures by which every splat is wider than the fit makes it: whatever is narrower shows nowhere in
+them, but leaves gaps and stands out as a speck where the splats are looked at from nearer (the 3-D smoothing filter of
+Yu et al., Mip-Splatting, CVPR 2024)."""
 STRIDE = 2
 """Only every n-th pixel of a picture is compared in a step, another one each time."""
 RATES = {"center": 3e-4, "scale": 0.03, "opacity": 0.1, "plain": 0.01, "varied": 0.003}
@@ -75,6 +79,8 @@ def fit_splats(
 ) -> Splats:
     """Move, scale, thin and colour the splats until they look like the pictures.
 
+    None of them becomes narrower than ``SMOOTHING``, so that they can be looked at from nearer than the pictures.
+
     Args:
         splats: to begin with.
         cameras: of the pictures, head frame.
@@ -83,9 +89,10 @@ def fit_splats(
         steps: of Adam, one picture each.
         progress: called with (steps done, steps in all).
     """
+    least = SMOOTHING * _pixel(cameras) ** 2
     free = {
         "center": splats.center.clone(),
-        "scale": splats.scale.log(),
+        "scale": 0.5 * (splats.scale**2 - least).clamp(min=0.1 * least).log(),
         "opacity": torch.logit(splats.opacity),
         "plain": splats.harmonics[:, :1].clone(),
         "varied": splats.harmonics[:, 1:].clone(),
@@ -97,7 +104,7 @@ def fit_splats(
     order = torch.cat([torch.randperm(len(pictures), generator=generator) for _ in range(-(-steps // len(pictures)))])
     for step in range(steps):
         view, phase = int(order[step]), torch.randint(STRIDE, (2,), generator=generator).tolist()
-        current = _splats(splats, free)
+        current = _splats(splats, free, least)
         camera = _every_nth(cameras, view, phase)
         target, alpha = (images[view, :, phase[0] :: STRIDE, phase[1] :: STRIDE] for images in (pictures, alphas))
         loss = _difference(current, camera, target, alpha)
@@ -107,7 +114,7 @@ def fit_splats(
         schedule.step()
         if progress is not None:
             progress(step + 1, steps)
-    return _splats(splats, {name: value.detach() for name, value in free.items()})
+    return _splats(splats, {name: value.detach() for name, value in free.items()}, least)
 
 
 def _rate(step: int, steps: int) -> float:
@@ -115,11 +122,17 @@ def _rate(step: int, steps: int) -> float:
     return 0.05 + 0.95 * 0.5 * (1.0 + float(np.cos(np.pi * step / steps)))
 
 
-def _splats(start: Splats, free: dict[str, Tensor]) -> Splats:
+def _pixel(cameras: CameraBatch) -> float:
+    """Metres at the head's centre that a pixel covers, in the mean."""
+    return float((cameras.centers.norm(dim=-1) / cameras.intrinsics[:, 0, 0]).mean())
+
+
+def _splats(start: Splats, free: dict[str, Tensor], least: float) -> Splats:
+    """Those that the unknowns stand for; the variance of each is ``least`` [metres²] and more."""
     return dataclasses.replace(
         start,
         center=free["center"],
-        scale=free["scale"].exp(),
+        scale=(torch.exp(2.0 * free["scale"]) + least).sqrt(),
         opacity=torch.sigmoid(free["opacity"]),
         harmonics=torch.cat([free["plain"], free["varied"]], dim=1),
     )
