@@ -16,7 +16,7 @@ from tests.fitting.tiny import cameras
 from tools.export.basis import read_basis, write_basis
 from tools.export.ply import AXES, PROPERTIES, read_ply, write_ply
 from tools.export.response import Response
-from tools.export.splat_fit import fit_splats
+from tools.export.splat_fit import fit_splats, narrowest_splat
 from tools.export.splats import (
     LOW_PASS,
     Splats,
@@ -120,7 +120,11 @@ def test_the_fit_finds_what_was_photographed() -> None:
         harmonics=torch.zeros_like(truth.harmonics),
     )
     counted: list[int] = []
-    found = fit_splats(moved, views, pictures, alphas, steps=120, progress=lambda done, total: counted.append(done))
+
+    def counter(done: int, total: int) -> None:
+        counted.append(done)
+
+    found = fit_splats(moved, views, pictures, alphas, steps=120, narrowest=1e-3, progress=counter)
     assert counted == list(range(1, 121))
 
     def error(splats: Splats) -> float:
@@ -151,7 +155,9 @@ def test_a_wall_has_no_gaps_from_nearer() -> None:
     )
     wall = torch.zeros(1, 1, 32, 32)
     wall[..., 8:24, 8:24] = 1.0
-    found = fit_splats(points, views, 0.5 * wall.expand(1, 3, 32, 32), wall, steps=150)
+    found = fit_splats(
+        points, views, 0.5 * wall.expand(1, 3, 32, 32), wall, steps=150, narrowest=narrowest_splat(place)
+    )
     near = cameras((0.0,), size=128)
     assert float(render_splats(points, near)[1][0, 40:88, 40:88].min()) < 0.5
     assert float(render_splats(found, near)[1][0, 40:88, 40:88].min()) > 0.9

@@ -19,7 +19,7 @@ from tools.export.page import read_page, write_page
 from tools.export.ply import read_ply, write_ply
 from tools.export.response import Response, surface_response
 from tools.export.source import Pictures, Source, one_camera
-from tools.export.splat_fit import fit_splats, splats_on_surface
+from tools.export.splat_fit import fit_splats, narrowest_splat, splats_on_surface
 from tools.export.splats import Splats, render_splats, splat_footprint
 
 Progress = Callable[[int, int], object]
@@ -152,7 +152,13 @@ def fitted_splats(
     start, vertices = splats_on_surface(surface, harmonics)
     pictures = source.pictures(source.fit_cameras(settings.views, settings.size))
     splats = fit_splats(
-        start, pictures.cameras, pictures.values, pictures.alpha, steps=settings.steps, progress=progress
+        start,
+        pictures.cameras,
+        pictures.values,
+        pictures.alpha,
+        steps=settings.steps,
+        narrowest=narrowest_splat(start.center),
+        progress=progress,
     )
     kept = seen_splats(splats, pictures)
     response = everywhere.at(vertices[kept]).matched(splats.harmonics[kept], source.light)

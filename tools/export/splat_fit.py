@@ -6,6 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
@@ -21,10 +22,11 @@ FLATNESS = 0.25
 """Thickness at the start, in the smaller of the others."""
 LONGEST = 2.5
 """The longer of the two, in the shorter one or the typical one, so that none stands out as a spike."""
-SMOOTHING = 0.6
-"""Pixels² of the pictures by which every splat is wider than the fit makes it: whatever is narrower shows nowhere in
-them, but leaves gaps and stands out as a speck where the splats are looked at from nearer (the 3-D smoothing filter of
-Yu et al., Mip-Splatting, CVPR 2024)."""
+SMOOTHING = 0.55
+"""Least standard deviation of a splat, in the typical distance between neighbours. Whatever is narrower than a pixel
+shows nowhere in the pictures, but leaves gaps and stands out as a speck where the splats are looked at from nearer (the
+reason for the 3-D smoothing filter of Yu et al., Mip-Splatting, CVPR 2024)."""
+NEIGHBOURS = 4
 STRIDE = 2
 """Only every n-th pixel of a picture is compared in a step, another one each time."""
 RATES = {"center": 3e-4, "scale": 0.03, "opacity": 0.1, "plain": 0.01, "varied": 0.003}
@@ -68,6 +70,12 @@ def splats_on_surface(surface: Surface, harmonics: Float[Tensor, "V 16 3"]) -> t
     return splats, vertices
 
 
+def narrowest_splat(points: Float[Tensor, "N 3"]) -> float:
+    """The least standard deviation, metres, with which splats at these points of a surface leave no gaps in it."""
+    near, _ = cKDTree(points.numpy()).query(points.numpy(), k=min(NEIGHBOURS + 1, len(points)))
+    return SMOOTHING * float(np.median(near[:, 1:].mean(axis=1)))
+
+
 def fit_splats(
     splats: Splats,
     cameras: CameraBatch,
@@ -75,11 +83,10 @@ def fit_splats(
     alphas: Float[Tensor, "V 1 H W"],
     *,
     steps: int,
+    narrowest: float,
     progress: Progress | None = None,
 ) -> Splats:
     """Move, scale, thin and colour the splats until they look like the pictures.
-
-    None of them becomes narrower than ``SMOOTHING``, so that they can be looked at from nearer than the pictures.
 
     Args:
         splats: to begin with.
@@ -87,9 +94,10 @@ def fit_splats(
         pictures: display values over black.
         alphas: how much of each ray the volume stops.
         steps: of Adam, one picture each.
+        narrowest: standard deviation, metres, below which no splat shrinks (``narrowest_splat``).
         progress: called with (steps done, steps in all).
     """
-    least = SMOOTHING * _pixel(cameras) ** 2
+    least = narrowest**2
     free = {
         "center": splats.center.clone(),
         "scale": 0.5 * (splats.scale**2 - least).clamp(min=0.1 * least).log(),
@@ -120,11 +128,6 @@ def fit_splats(
 def _rate(step: int, steps: int) -> float:
     """A cosine from 1 down to 0.05."""
     return 0.05 + 0.95 * 0.5 * (1.0 + float(np.cos(np.pi * step / steps)))
-
-
-def _pixel(cameras: CameraBatch) -> float:
-    """Metres at the head's centre that a pixel covers, in the mean."""
-    return float((cameras.centers.norm(dim=-1) / cameras.intrinsics[:, 0, 0]).mean())
 
 
 def _splats(start: Splats, free: dict[str, Tensor], least: float) -> Splats:
