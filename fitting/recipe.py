@@ -170,10 +170,10 @@ class FinetuneConfig:
     """
 
     steps: int = 500
-    enough: float = 0.0125
+    enough: float = 0.006
     decoders: list[str] = dataclasses.field(default_factory=lambda: list(DECODERS))
     texel_parameters: bool = False
-    lr: float = 3e-4
+    lr: float = 2e-4
     lr_identity: float = 2e-3
     lr_expression: float = 3e-3
     lr_light: float = 0.0
