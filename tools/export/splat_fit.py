@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
@@ -72,7 +72,7 @@ def splats_on_surface(surface: Surface, harmonics: Float[Tensor, "V 16 3"]) -> t
 
 def narrowest_splat(points: Float[Tensor, "N 3"]) -> float:
     """The least standard deviation, metres, with which splats at these points of a surface leave no gaps in it."""
-    near, _ = cKDTree(points.numpy()).query(points.numpy(), k=min(NEIGHBOURS + 1, len(points)))
+    near, _ = KDTree(points.numpy()).query(points.numpy(), k=min(NEIGHBOURS + 1, len(points)))
     return SMOOTHING * float(np.median(near[:, 1:].mean(axis=1)))
 
 
