@@ -19,7 +19,7 @@ from fitting.views import Views
 from prior.render import RenderConfig
 from prior.vrmm import VRMM
 
-LANDING = 40
+LANDING = 20
 """Steps in which the rates fall once the photos are explained."""
 MEMORY = 0.1
 

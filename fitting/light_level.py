@@ -16,7 +16,7 @@ from prior.lighting import LightSphere
 
 WIDTH = 0.1
 """Of the kernel: about how far the shape of a training light is from that of its nearest like."""
-ELSEWHERE = 1e-3
+ELSEWHERE = 3e-3
 """Weight of light of any shape and as bright as a fully lit stage, for each training light, beside 1 for that one where
 the shape is the very same."""
 

@@ -102,7 +102,7 @@ def test_several_photos_take_more_steps(model: VRMM) -> None:
     settings = recipe(inversion=8)
     settings.inversion.informed_steps, settings.inversion.starts = 3, 1
     found = invert(known.model, RENDERING, known.views, settings, BANK, None, initializer_of(known))
-    assert len(found.losses) == 6
+    assert len(found.losses) == round(3 * 4**0.75)
 
 
 def test_the_network_saves_steps(known: Known) -> None:
