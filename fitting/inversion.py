@@ -11,7 +11,7 @@ from torch import Tensor
 from fitting.bank import TrainingBank
 from fitting.initializer.storage import Initializer
 from fitting.objective import CarriedLandmarks, DepthPrior, LightPrior, landmark_loss, photo_loss
-from fitting.optimizer import ScheduledAdam
+from fitting.optimizer import SHORT, ScheduledAdam
 from fitting.recipe import FitRecipe, InversionConfig
 from fitting.rendering import render_solution
 from fitting.starts import possible_starts
@@ -85,12 +85,12 @@ class Descent:
     def run(self, state: FitState, views: Views, progress: Progress | None = None, *, informed: bool) -> Inversion:
         """From ``state``; ``informed`` as in ``starts.Start``. Raises VrmmError for a loss that is not finite."""
         config = self.recipe.inversion
-        terms = InversionTerms(
-            self.model, self.rendering, self.recipe, self.bank, DepthPrior(state.solution(views), views)
-        )
+        recipe = dataclasses.replace(self.recipe, inversion=config.after_network()) if informed else self.recipe
+        terms = InversionTerms(self.model, self.rendering, recipe, self.bank, DepthPrior(state.solution(views), views))
         steps = config.informed(len(views)) if informed else config.steps
         coarse, switch = views.halved(), 0 if informed else round(config.coarse * steps)
-        optimizer = ScheduledAdam(_groups(state, config, views, informed), steps)
+        # Far from the solution the gradients turn too much for their directions to be learnt from.
+        optimizer = ScheduledAdam(_groups(state, config, views, informed), steps, betas=SHORT, rotated=informed)
         history, photo = [], []
         for step in range(steps):
             loss = terms(state, coarse if step < switch else views, step / steps)
@@ -135,14 +135,14 @@ def _groups(state: FitState, config: InversionConfig, views: Views, informed: bo
     """The unknowns with their rates; larger ones where codes, light and pose are about right already."""
     codes, pose = (config.informed_rate, config.informed_pose_rate) if informed else (1.0, 1.0)
     groups = [
-        {"params": [state.weights], "lr": codes * config.lr_weights},
-        {"params": [state.z_e], "lr": codes * config.lr_expression},
-        {"params": [state.raw_light], "lr": codes * config.lr_light},
-        {"params": [state.turn], "lr": pose * config.lr_turn},
-        {"params": [state.shift], "lr": pose * config.lr_shift},
+        {"block": "weights", "params": [state.weights], "lr": codes * config.lr_weights},
+        {"block": "expression", "params": [state.z_e], "lr": codes * config.lr_expression},
+        {"block": "light", "params": [state.raw_light], "lr": codes * config.lr_light},
+        {"block": "pose", "params": [state.turn], "lr": pose * config.lr_turn},
+        {"block": "pose", "params": [state.shift], "lr": pose * config.lr_shift},
     ]
     state.offset.requires_grad_(False)
     state.log_focal.requires_grad_(not views.focal_known)
     if not views.focal_known:
-        groups.append({"params": [state.log_focal], "lr": pose * config.lr_focal})
+        groups.append({"block": "pose", "params": [state.log_focal], "lr": pose * config.lr_focal})
     return groups

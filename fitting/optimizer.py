@@ -9,10 +9,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from datasets.errors import VrmmError
+from fitting.rotated_adam import RotatedAdam
 from fitting.views import Views
 
 FINAL_RATE = 0.05
 """Share of the first rate that is left at the last step."""
+LONG, SHORT = (0.9, 0.98), (0.8, 0.95)
+"""Decays of the mean gradient and of its squares: for the small rates of networks, and for large ones of some codes,
+which a long memory carries too far."""
 
 
 class ScheduledAdam:
@@ -23,12 +27,21 @@ class ScheduledAdam:
         steps: over which the rates fall.
         clip: largest norm of the gradient of ``clipped``; 0 for none.
         clipped: the parameters that it bounds.
+        betas: decays of the running means.
+        rotated: walk as ``RotatedAdam`` does; the groups then name their ``block``.
     """
 
     def __init__(
-        self, groups: list[dict[str, Any]], steps: int, clip: float = 0.0, clipped: Sequence[nn.Parameter] = ()
+        self,
+        groups: list[dict[str, Any]],
+        steps: int,
+        clip: float = 0.0,
+        clipped: Sequence[nn.Parameter] = (),
+        *,
+        betas: tuple[float, float] = LONG,
+        rotated: bool = False,
     ) -> None:
-        self._adam = torch.optim.Adam(groups, betas=(0.9, 0.98), fused=True)
+        self._adam = RotatedAdam(groups, betas) if rotated else torch.optim.Adam(groups, betas=betas, fused=True)
         self._rates = [group["lr"] for group in self._adam.param_groups]
         self._clip, self._clipped = clip, clipped
         self._first, self._begun, self._last, self._done = 1.0, 0, steps, 0

@@ -58,7 +58,8 @@ class InversionConfig:
         lr_weights, lr_expression, lr_light: rates of the blend weights, of z_e and of the light.
         lr_turn, lr_shift, lr_focal: of the head pose (radians, metres) and of the logarithm of the focal length.
         landmarks: weight of the landmark term, in units of the head's size in the picture; fades to 0 by ``fade``.
-        fade: share of the steps after which landmarks do not count.
+        fade, informed_fade: share of the steps from the mean, and from what the initializer says, after which landmarks
+            do not count.
         weights: lambda on the squared deviation of the blend weights from the mean identity.
         expression: lambda_exp on the mean square of z_e. Too weak, z_e leaves the codes of real expressions to explain
             what is the person's own, and what fine-tuning then learns does not hold for other expressions.
@@ -86,6 +87,7 @@ class InversionConfig:
     lr_focal: float = 0.003
     landmarks: float = 1.0
     fade: float = 0.5
+    informed_fade: float = 0.1
     weights: float = 2e-3
     expression: float = 5e-3
     light_smooth: float = 5e-4
@@ -100,12 +102,19 @@ class InversionConfig:
             raise VrmmError(f"inversion.steps={self.steps} must be 1 or more")
         if self.informed_steps < 1 or self.starts < 1:
             raise VrmmError("inversion.informed_steps and inversion.starts must be 1 or more")
-        if self.coarse > 1 or self.fade > 1:
-            raise VrmmError("inversion.coarse and inversion.fade are shares of the steps; they lie in [0, 1]")
+        if max(self.coarse, self.fade, self.informed_fade) > 1:
+            raise VrmmError(
+                "inversion.coarse, inversion.fade and inversion.informed_fade are shares of the steps; "
+                "they lie in [0, 1]"
+            )
 
     def informed(self, photos: int) -> int:
         """Steps from what the initializer says about so many photos."""
         return round(self.informed_steps * photos**LONGER)
+
+    def after_network(self) -> "InversionConfig":
+        """The terms' weights for steps from what the initializer says."""
+        return dataclasses.replace(self, fade=self.informed_fade)
 
 
 @dataclasses.dataclass(kw_only=True)

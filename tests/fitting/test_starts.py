@@ -117,6 +117,25 @@ def test_the_network_saves_steps(known: Known) -> None:
     assert len(informed.photo) == 1 + settings.inversion.informed(2)
 
 
+def test_landmarks_lead_a_start_from_the_network_as_long_as_its_own_share_says(known: Known) -> None:
+    def losses(*, fade: float, informed_fade: float, initializer: Initializer | None) -> list[float]:
+        settings = recipe(inversion=6)
+        settings.inversion = dataclasses.replace(
+            settings.inversion, informed_steps=3, starts=1, fade=fade, informed_fade=informed_fade
+        )
+        return invert(known.model, RENDERING, known.views, settings, BANK, None, initializer).losses
+
+    informed = initializer_of(known, off=0.05)
+    alone = losses(fade=0.5, informed_fade=0.0, initializer=informed)
+    assert alone == losses(fade=0.0, informed_fade=0.0, initializer=informed)
+    assert alone[0] < losses(fade=0.5, informed_fade=0.5, initializer=informed)[0]
+    assert losses(fade=0.5, informed_fade=0.0, initializer=None) == losses(
+        fade=0.5, informed_fade=0.5, initializer=None
+    )
+    with pytest.raises(VrmmError, match="informed_fade are shares of the steps"):
+        dataclasses.replace(recipe().inversion, informed_fade=1.5)
+
+
 @pytest.mark.parametrize(("enough", "tried"), [(math.inf, ["network"]), (0.0, ["network", "mean", "look-alike"])])
 def test_other_starts_are_tried_when_the_loss_says_so(known: Known, enough: float, tried: list[str]) -> None:
     settings = recipe(inversion=3)
