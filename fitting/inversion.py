@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fitting.bank import TrainingBank
 from fitting.initializer.storage import Initializer
-from fitting.objective import CarriedLandmarks, DepthPrior, LightPrior, landmark_loss, photo_loss
+from fitting.objective import CarriedLandmarks, DepthPrior, LightGuess, LightPrior, landmark_loss, photo_loss
 from fitting.optimizer import SHORT, ScheduledAdam
 from fitting.recipe import FitRecipe, InversionConfig
 from fitting.rendering import render_solution
@@ -86,7 +86,8 @@ class Descent:
         """From ``state``; ``informed`` as in ``starts.Start``. Raises VrmmError for a loss that is not finite."""
         config = self.recipe.inversion
         recipe = dataclasses.replace(self.recipe, inversion=config.after_network()) if informed else self.recipe
-        terms = InversionTerms(self.model, self.rendering, recipe, self.bank, DepthPrior(state.solution(views), views))
+        depth, guess = DepthPrior(state.solution(views), views), LightGuess(state.light) if informed else None
+        terms = InversionTerms(self.model, self.rendering, recipe, self.bank, depth, guess)
         steps = config.informed(len(views)) if informed else config.steps
         coarse, switch = views.halved(), 0 if informed else round(config.coarse * steps)
         # Far from the solution the gradients turn too much for their directions to be learnt from.
@@ -108,10 +109,16 @@ class InversionTerms:
     """The objective of eq. 14 with the regularisers of the recipe. Final."""
 
     def __init__(
-        self, model: VRMM, rendering: RenderConfig, recipe: FitRecipe, bank: TrainingBank, depth: DepthPrior
+        self,
+        model: VRMM,
+        rendering: RenderConfig,
+        recipe: FitRecipe,
+        bank: TrainingBank,
+        depth: DepthPrior,
+        guess: LightGuess | None = None,
     ) -> None:
         self._model, self._rendering, self._recipe = model, rendering, recipe
-        self._depth = depth
+        self._depth, self._guess = depth, guess
         self.photo = math.inf  # the picture's part of the last value
         self._carried, self._light = CarriedLandmarks(model), LightPrior(model.light_sphere, bank, recipe.inversion)
 
@@ -123,6 +130,8 @@ class InversionTerms:
         total = photo_loss(rendered, views, self._recipe.losses)
         self.photo = float(total.detach())
         total = total + config.weights * (state.weights**2).sum() + config.expression * (state.z_e**2).mean()
+        if self._guess is not None and config.light_guess > 0:
+            total = total + config.light_guess * self._guess(state.light)
         total = total + self._light(state) + config.focal * (state.log_focal**2).sum()
         total = total + config.depth * self._depth(solution)
         lead = config.landmarks * max(0.0, 1.0 - progress / config.fade) if config.fade > 0 else 0.0

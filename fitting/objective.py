@@ -17,6 +17,8 @@ from prior.vrmm import VRMM
 
 NEIGHBOURS = 5
 """Directions beside each one that its light is compared with."""
+LEAST_LIGHT = 1e-4
+"""In units of its mean: a root of less has no useful gradient."""
 LANDMARK_CORE = 0.01
 """Distances below this share of the face count quadratically."""
 
@@ -103,6 +105,26 @@ class LightPrior(nn.Module):
         total = light.mean(dim=0)
         tint = ((light - light.mean(dim=1, keepdim=True)) ** 2).mean() + ((total - total.mean()) ** 2).mean()
         return rough, tint
+
+
+class LightGuess:
+    """How unlike the light is to what the initializer saw: the squared Hellinger distance of the two shapes. Final.
+
+    A photo lit from the left and one of a face that is darker on the right look the same to the other terms; the
+    network has seen which of them there are. Brightness is left to ``LightPrior``.
+    """
+
+    def __init__(self, light: Float[Tensor, "L 3"]) -> None:
+        self._root = _root_of_shape(light.detach())
+
+    def __call__(self, light: Float[Tensor, "L 3"]) -> Float[Tensor, ""]:
+        """From 0 to 1."""
+        return 0.5 * ((_root_of_shape(light) - self._root) ** 2).mean()
+
+
+def _root_of_shape(light: Float[Tensor, "L 3"]) -> Float[Tensor, "L 3"]:
+    """The square root of the light in units of its mean."""
+    return (light / light.mean().clamp(min=1e-8) + LEAST_LIGHT).sqrt()
 
 
 class DepthPrior:

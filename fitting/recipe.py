@@ -68,6 +68,7 @@ class InversionConfig:
         light_level: on the squared distance of the light's brightness from that of training frames under light of that
             shape, in their standard deviations (``fitting.light_level``): how dark skin is cannot be told from how dim
             the light is. 0 where photos are exposed in no known way.
+        light_guess: on the squared Hellinger distance of the light's shape from what the initializer saw in the photos.
         focal: on the squared logarithm of the change of a guessed focal length.
         depth: on the squared logarithm of the change of the head's distance, where one photo cannot know it.
     """
@@ -93,6 +94,7 @@ class InversionConfig:
     light_smooth: float = 5e-4
     light_grey: float = 2e-2
     light_level: float = 1e-2
+    light_guess: float = 0.1
     focal: float = 0.01
     depth: float = 3.0
 

@@ -16,7 +16,7 @@ from fitting.diagnostics import drift, input_metrics
 from fitting.finetune import LANDING, EarlyStop, finetune
 from fitting.inversion import Inversion, invert
 from fitting.locality import Locality
-from fitting.objective import CarriedLandmarks, LightPrior
+from fitting.objective import CarriedLandmarks, LightGuess, LightPrior
 from fitting.optimizer import FINAL_RATE, ScheduledAdam
 from fitting.recipe import Expressions, FinetuneConfig, ImageWeights, InversionConfig, LocalityConfig
 from fitting.rendering import render_solution
@@ -96,6 +96,20 @@ def test_the_light_prior_prefers_usual_light(model: VRMM) -> None:
     with torch.no_grad():
         state.raw_light[:, 0] = 3.0
     assert cost(BANK) > 0.1
+
+
+def test_the_guess_of_the_light_is_of_its_shape_only() -> None:
+    light = torch.rand(64, 3, generator=torch.Generator().manual_seed(0))
+    guess = LightGuess(light)
+    assert float(guess(light)) == 0.0
+    assert float(guess(7.0 * light)) == pytest.approx(0.0, abs=1e-9)
+    left, right = torch.zeros(64, 3), torch.zeros(64, 3)
+    left[0], right[1] = 5.0, 3.0
+    assert 0.001 < float(guess(light.flip(0))) < float(LightGuess(left)(right)) <= 1.0
+    nowhere = left.clone().requires_grad_(True)
+    LightGuess(right)(nowhere).backward()
+    assert nowhere.grad is not None
+    assert bool(nowhere.grad.isfinite().all())
 
 
 def test_the_bank_is_of_its_model(known: Known, tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from fitting.initializer.recipe import NetworkConfig
 from fitting.initializer.start import start_from_network
 from fitting.initializer.storage import Initializer, save_initializer
 from fitting.inversion import Inversion, invert
+from fitting.objective import LightGuess
 from fitting.pose import USUAL_FIELD
 from fitting.recipe import Expressions
 from fitting.rendering import render_solution
@@ -134,6 +135,23 @@ def test_landmarks_lead_a_start_from_the_network_as_long_as_its_own_share_says(k
     )
     with pytest.raises(VrmmError, match="informed_fade are shares of the steps"):
         dataclasses.replace(recipe().inversion, informed_fade=1.5)
+
+
+def test_the_light_stays_near_to_what_the_network_saw(known: Known) -> None:
+    guessed = known.solution.light.roll(3, dims=0)
+
+    def distance(weight: float, initializer: Initializer | None) -> float:
+        settings = recipe(inversion=10)
+        settings.inversion = dataclasses.replace(
+            settings.inversion, informed_steps=10, starts=1, light_smooth=0.0, light_grey=0.0, light_guess=weight
+        )
+        found = invert(known.model, RENDERING, known.views, settings, BANK, None, initializer)
+        return float(LightGuess(guessed)(found.solution.light))
+
+    wrong = dataclasses.replace(known, solution=dataclasses.replace(known.solution, light=guessed))
+    informed = initializer_of(wrong)
+    assert distance(10.0, informed) < 0.3 * distance(0.0, informed)
+    assert distance(10.0, None) == distance(0.0, None)
 
 
 @pytest.mark.parametrize(("enough", "tried"), [(math.inf, ["network"]), (0.0, ["network", "mean", "look-alike"])])
