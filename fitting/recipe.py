@@ -2,15 +2,16 @@
 
 import dataclasses
 import enum
-import math
 
 from datasets.errors import VrmmError
 from prior.losses import LossConfig
 
 DECODERS = ("mesh", "identity", "transform", "opacity", "appearance")
 
-SHARED = 0.25
+SHARED = 0.28
 """Exponent with which the picture loss that is left to photos falls with their number."""
+LOOSER = 0.2
+"""Exponent with which lambda_LR falls with it: they say more together, of which the prior need not say the same."""
 LONGER = 0.75
 """Exponent with which the steps of an inversion grow with the number of photos; with the root of it, one of
 nine fits ended far above the loss that a third more steps reach."""
@@ -124,8 +125,8 @@ class LocalityConfig:
     """L_LR of eq. 15 and 16: what must stay as the prior has it.
 
     Attributes:
-        weight: lambda_LR for one photo; 0 switches the term off. For several photos it is divided by the root of their
-            number: what they show, the prior need not say.
+        weight: lambda_LR for one photo; 0 switches the term off. For several photos it is divided by the fifth root of
+            their number: what they show, the prior need not say.
         nearest: largest alpha of eq. 16, from 0 (a training identity) to 1 (the person). At 1 the person's other
             expressions, lights and views would be held to the inversion, with all its errors.
         samples: interpolated identities rendered in a step.
@@ -156,7 +157,7 @@ class LocalityConfig:
 
     def among(self, photos: int) -> float:
         """lambda_LR beside a picture term that is the mean over so many photos."""
-        return self.weight / math.sqrt(photos)
+        return self.weight * photos**-LOOSER
 
 
 @dataclasses.dataclass(kw_only=True)
