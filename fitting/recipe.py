@@ -95,7 +95,7 @@ class InversionConfig:
     light_smooth: float = 5e-4
     light_grey: float = 2e-2
     light_level: float = 1e-2
-    light_guess: float = 0.1
+    light_guess: float = 0.03
     focal: float = 0.01
     depth: float = 3.0
 
