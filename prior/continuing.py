@@ -54,6 +54,8 @@ def _model_differences(folder: Path, recipe: TrainRecipe) -> Iterator[str]:
     for key in ("template", "template_resolution", "cameras"):
         if before[key] != now[key]:
             yield f"it was begun with {key}={before[key]}, not {now[key]}"
+    if before["optimizer"]["muon"] != now["optimizer"]["muon"]:
+        yield f"it was begun with optimizer.muon={before['optimizer']['muon']}, not {now['optimizer']['muon']}"
     for key, value in before["model"].items():
         if now["model"][key] != value:
             yield f"it was begun with model.{key}={value}, not {now['model'][key]}"

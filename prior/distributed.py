@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from datasets.errors import VrmmError
+from prior.muon import MuonAdamW, inner_matrices
 from prior.recipe import TrainRecipe
 from prior.vrmm import VRMM
 
@@ -57,12 +58,17 @@ def free_port() -> int:
 
 
 def parameter_groups(module: nn.Module, model: VRMM, recipe: TrainRecipe) -> list[dict[str, Any]]:
-    """Networks and identity codes as two groups; ``lr_scale`` is read by the trainer at every step."""
-    codes = model.identity_codes.weight
-    networks = [parameter for parameter in module.parameters() if parameter is not codes]
-    optimizer = recipe.optimizer
-    return [
-        {"params": networks, "lr": optimizer.lr, "lr_scale": 1.0, "weight_decay": optimizer.weight_decay},
+    """Networks and identity codes as groups; ``lr_scale`` is read by the trainer at every step.
+
+    With ``optimizer.muon`` the matrices inside the networks are a group of their own, the last one.
+    """
+    codes, optimizer = model.identity_codes.weight, recipe.optimizer
+    inner = inner_matrices(model) if optimizer.muon > 0 else []
+    apart = {id(parameter) for parameter in (codes, *inner)}
+    networks = [parameter for parameter in module.parameters() if id(parameter) not in apart]
+    whole = {"lr": optimizer.lr, "lr_scale": 1.0, "weight_decay": optimizer.weight_decay}
+    groups = [
+        {"params": networks, **whole},
         {
             "params": [codes],
             "lr": optimizer.lr * optimizer.code_lr_scale,
@@ -70,6 +76,7 @@ def parameter_groups(module: nn.Module, model: VRMM, recipe: TrainRecipe) -> lis
             "weight_decay": 0.0,
         },
     ]
+    return [*groups, {"params": inner, **whole, "muon": optimizer.muon}] if inner else groups
 
 
 def join_ranks() -> None:
@@ -90,7 +97,7 @@ def initialize_engine(objective: nn.Module, recipe: TrainRecipe, ranks: Ranks, *
 
     groups = parameter_groups(objective, objective.model, recipe)  # type: ignore[arg-type]
     betas = (recipe.optimizer.betas[0], recipe.optimizer.betas[1])
-    optimizer = torch.optim.AdamW(groups, lr=recipe.optimizer.lr, betas=betas, fused=True)
+    optimizer = MuonAdamW(groups, lr=recipe.optimizer.lr, betas=betas)
     micro_batch = recipe.loader.batch_frames // ranks.world_size // recipe.trainer.accumulation
     engine, *_ = deepspeed.initialize(
         model=objective,

@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from datasets.framing import CropBy
 from datasets.lightstage.heads import load_head_model
+from prior.muon import inner_matrices
 from prior.primitives import TangentGrid
 from prior.recipe import TrainRecipe
 from prior.template import Template, wrap_template
@@ -224,13 +225,14 @@ def _memory(
     trainer, count = recipe.trainer, sum(parameter.numel() for parameter in model.parameters())
     shared = trainer.ranks if trainer.zero else 1
     master = FLOAT * count // shared if trainer.zero else 0
+    momentum_only = sum(matrix.numel() for matrix in inner_matrices(model)) if recipe.optimizer.muon > 0 else 0
     pixels = recipe.model.encoder_views * math.prod(inputs) + recipe.loader.target_views * math.prod(targets)
     decoders = [stage.kept_bytes for stage in stages if stage.name.endswith(DECODED)]
     others = sum(stage.kept_bytes for stage in stages) - sum(decoders)
     memory = {
         "weights and buffers": FLOAT * (count + sum(buffer.numel() for buffer in model.buffers())),
         "gradients": FLOAT * count // (trainer.ranks if trainer.zero == 2 else 1),
-        "optimiser": 2 * FLOAT * count // shared + master,
+        "optimiser": FLOAT * (2 * count - momentum_only) // shared + master,
         "moving average": FLOAT * count if recipe.optimizer.ema > 0 else 0,
         "activations": others + (max(decoders) if trainer.recompute else sum(decoders)),
         "pictures": FLOAT * 4 * frames * pixels,

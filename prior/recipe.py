@@ -14,12 +14,14 @@ from prior.vrmm import VRMMConfig
 
 @dataclasses.dataclass(kw_only=True)
 class OptimizerConfig:
-    """AdamW with warm-up and cosine decay, a pure function of the step.
+    """AdamW, or Muon beside it, with warm-up and cosine decay, a pure function of the step.
 
     Attributes:
         lr: peak learning rate of the networks.
         code_lr_scale: the identity codes' rate relative to it.
         betas: of Adam.
+        muon: size of Muon's steps relative to ``lr``, for the matrices inside the decoders (``prior.muon``); they learn
+            more in as many steps. 0 leaves all to AdamW. It needs ``trainer.zero=0``.
         weight_decay: decoupled, networks only.
         warmup: steps of linear warm-up.
         final: last rate as a share of the peak.
@@ -30,6 +32,7 @@ class OptimizerConfig:
     lr: float = 3e-3
     code_lr_scale: float = 3.0
     betas: list[float] = dataclasses.field(default_factory=lambda: [0.9, 0.98])
+    muon: float = 0.0
     weight_decay: float = 0.0
     warmup: int = 100
     final: float = 0.03
@@ -39,6 +42,8 @@ class OptimizerConfig:
     def __post_init__(self) -> None:
         if not 0.0 <= self.ema < 1.0:
             raise VrmmError(f"optimizer.ema={self.ema} must lie in [0, 1)")
+        if self.muon < 0.0:
+            raise VrmmError(f"optimizer.muon={self.muon} is negative; it must be 0 or more")
 
     def rate(self, step: int, steps: int) -> float:
         """Learning rate of the networks for a step of ``steps``."""
@@ -142,6 +147,13 @@ class TrainRecipe:
     trainer: TrainerConfig = dataclasses.field(default_factory=TrainerConfig)
     cameras: CaptureModelConfig = dataclasses.field(default_factory=CaptureModelConfig)
     capture: CaptureSize = dataclasses.field(default_factory=CaptureSize)
+
+    def __post_init__(self) -> None:
+        if self.optimizer.muon > 0 and self.trainer.zero > 0:
+            raise VrmmError(
+                f"optimizer.muon={self.optimizer.muon} needs whole matrices, which trainer.zero={self.trainer.zero} "
+                "cuts up between ranks; set trainer.zero=0 or optimizer.muon=0"
+            )
 
     def check_ranks(self, world_size: int) -> None:
         """Raises VrmmError where the global batch cannot be split over ranks and micro-batches."""

@@ -111,8 +111,9 @@ def test_optimizer_states_split_over_two_ranks_continue_on_one(recipe):
 
 
 @pytest.mark.long
-def test_bfloat16_with_recomputed_activations_resumes_to_the_same_bits(recipe):
-    settings = ("trainer.precision=bf16", "trainer.recompute=true", "optimizer.ema=0.99")
+def test_bfloat16_with_recomputed_activations_and_muon_resumes_to_the_same_bits(recipe):
+    settings = ("trainer.precision=bf16", "trainer.recompute=true", "optimizer.ema=0.99", "optimizer.muon=0.4")
+    settings += ("model.channels=[16,16,16]", "model.light_channels=[16,16,16]")
     whole, out = recipe.parent / "bf16", recipe.parent / "bf16_killed"
     finish(start(recipe, whole, *settings, ranks=2))
     process = start(recipe, out, *settings, ranks=2)

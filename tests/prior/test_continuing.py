@@ -45,6 +45,7 @@ def test_a_run_folder_of_before_is_not_refused(tmp_path):
         ("model.light_directions=32", "model.light_directions=64, not 32"),
         ("template_resolution=17", "template_resolution=33, not 17"),
         ("cameras.gain=true", "cameras="),
+        ("optimizer.muon=0.4", "optimizer.muon=0.0, not 0.4"),
     ],
 )
 def test_another_model_is_refused_by_what_differs(begun, change, words):
