@@ -46,6 +46,13 @@ def test_memory_follows_what_the_recipe_switches():
     assert "moving average" in plan_training(recipe("optimizer.ema=0.9")).memory
 
 
+def test_muon_keeps_one_number_a_weight_where_adam_keeps_two():
+    wide = ("model.channels=[24,16,16]", "model.light_channels=[16,16,16]")
+    plain, muon = (plan_training(recipe(*wide, *more)) for more in ((), ("optimizer.muon=0.4",)))
+    inner = plain.memory["optimiser"] - muon.memory["optimiser"]
+    assert 0 < inner < plain.memory["optimiser"] / 2
+
+
 def test_cropped_pictures_are_what_is_rendered():
     whole = plan_training(recipe("capture.width=512", "capture.height=384", "loader.target_views=2"))
     cropped = plan_training(
