@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from fitting.bank import TrainingBank
+from fitting.expression_noise import ExpressionNoise
 from fitting.inversion import Progress
 from fitting.locality import Locality
 from fitting.objective import DepthPrior, LightPrior, photo_loss
@@ -63,11 +64,11 @@ def finetune(
     optimizer = ScheduledAdam(_groups(tuned, state, config, views), config.steps, config.clip, tuned)
     locality = Locality(prior, rendering, config.locality, recipe.losses, bank, recipe.seed)
     regularizer = FinetuneRegularizer(model, recipe, bank, DepthPrior(start, views))
-    explained = EarlyStop(config.explained(len(views)))
+    blurred, explained = ExpressionNoise(config.expression_noise, recipe.seed), EarlyStop(config.explained(len(views)))
     history, drift = [], []
     while optimizer.done < optimizer.last:
         solution = state.solution(views)
-        photo = photo_loss(render_solution(model, solution, rendering), views, recipe.losses)
+        photo = photo_loss(render_solution(model, blurred(solution), rendering), views, recipe.losses)
         if explained(float(photo.detach())):
             optimizer.finish_within(LANDING)
         loss = photo + regularizer(state, solution)

@@ -84,8 +84,8 @@ class Descent:
 
     def run(self, state: FitState, views: Views, progress: Progress | None = None, *, informed: bool) -> Inversion:
         """From ``state``; ``informed`` as in ``starts.Start``. Raises VrmmError for a loss that is not finite."""
-        config = self.recipe.inversion
-        recipe = dataclasses.replace(self.recipe, inversion=config.after_network()) if informed else self.recipe
+        config = self.recipe.inversion.led_by_landmarks(len(views), informed)
+        recipe = dataclasses.replace(self.recipe, inversion=config)
         depth, guess = DepthPrior(state.solution(views), views), LightGuess(state.light) if informed else None
         terms = InversionTerms(self.model, self.rendering, recipe, self.bank, depth, guess)
         steps = config.informed(len(views)) if informed else config.steps

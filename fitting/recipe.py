@@ -8,7 +8,7 @@ from prior.losses import LossConfig
 
 DECODERS = ("mesh", "identity", "transform", "opacity", "appearance")
 
-SHARED = 0.28
+SHARED = 0.37
 """Exponent with which the picture loss that is left to photos falls with their number."""
 LOOSER = 0.2
 """Exponent with which lambda_LR falls with it: they say more together, of which the prior need not say the same."""
@@ -58,9 +58,13 @@ class InversionConfig:
         coarse: share of the steps at half the resolution, first.
         lr_weights, lr_expression, lr_light: rates of the blend weights, of z_e and of the light.
         lr_turn, lr_shift, lr_focal: of the head pose (radians, metres) and of the logarithm of the focal length.
-        landmarks: weight of the landmark term, in units of the head's size in the picture; fades to 0 by ``fade``.
+        landmarks: weight of the landmark term for one photo, in units of the head's size in the picture; fades to 0
+            by ``fade``.
         fade, informed_fade: share of the steps from the mean, and from what the initializer says, after which landmarks
-            do not count.
+            of one photo do not count.
+        several_landmarks: weight of that term for several photos, where it fades to 0 by the last step. A mouth that
+            is open in one photo and shut in another is explained by dark lips as well as by lips that part, and then
+            the identity learns dark lips; only landmarks tell the two apart.
         weights: lambda on the squared deviation of the blend weights from the mean identity.
         expression: lambda_exp on the mean square of z_e. Too weak, z_e leaves the codes of real expressions to explain
             what is the person's own, and what fine-tuning then learns does not hold for other expressions.
@@ -90,6 +94,7 @@ class InversionConfig:
     landmarks: float = 1.0
     fade: float = 0.5
     informed_fade: float = 0.1
+    several_landmarks: float = 10.0
     weights: float = 2e-3
     expression: float = 5e-3
     light_smooth: float = 5e-4
@@ -115,9 +120,11 @@ class InversionConfig:
         """Steps from what the initializer says about so many photos."""
         return round(self.informed_steps * photos**LONGER)
 
-    def after_network(self) -> "InversionConfig":
-        """The terms' weights for steps from what the initializer says."""
-        return dataclasses.replace(self, fade=self.informed_fade)
+    def led_by_landmarks(self, photos: int, informed: bool) -> "InversionConfig":
+        """With ``landmarks`` and ``fade`` for so many photos, from the mean or from what the initializer says."""
+        if photos > 1:
+            return dataclasses.replace(self, landmarks=self.several_landmarks, fade=1.0)
+        return dataclasses.replace(self, fade=self.informed_fade if informed else self.fade)
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -146,7 +153,7 @@ class LocalityConfig:
     angle: float = 60.0
     near: float = 0.3
     fitted_light: float = 0.3
-    fitted_expression: float = 1.0
+    fitted_expression: float = 0.5
 
     def __post_init__(self) -> None:
         _require_not_negative(self)
@@ -180,14 +187,17 @@ class FinetuneConfig:
         identity: lambda_id on the squared length of that offset.
         expression: lambda_exp on the mean square of z_e. Too weak, z_e leaves the codes of real expressions to explain
             what is the person's own, and what fine-tuning then learns does not hold for other expressions.
+        expression_noise: standard deviation of what is added to z_e of the photos at every step. In training the
+            encoder's code is as noisy (eq. 6); without it the decoders would tie what they learn to the very codes of
+            the photos, and other expressions would not have it.
         clip: largest norm of the gradient of the weights.
     """
 
     steps: int = 500
-    enough: float = 0.0135
+    enough: float = 0.016
     decoders: list[str] = dataclasses.field(default_factory=lambda: list(DECODERS))
     texel_parameters: bool = False
-    lr: float = 4e-4
+    lr: float = 8e-4
     lr_identity: float = 2e-3
     lr_expression: float = 3e-3
     lr_light: float = 0.0
@@ -196,10 +206,12 @@ class FinetuneConfig:
     lr_focal: float = 3e-4
     identity: float = 1e-3
     expression: float = 2e-2
+    expression_noise: float = 0.4
     clip: float = 1.0
     locality: LocalityConfig = dataclasses.field(default_factory=LocalityConfig)
 
     def __post_init__(self) -> None:
+        _require_not_negative(self)
         if self.steps < 0:
             raise VrmmError(f"finetune.steps={self.steps} must be 0 or more")
         unknown = [name for name in self.decoders if name not in DECODERS]

@@ -5,6 +5,7 @@ import dataclasses
 from collections.abc import Callable
 
 from fitting.bank import TrainingBank
+from fitting.expression_noise import ExpressionNoise
 from fitting.finetune import FinetuneRegularizer, tuned_parameters
 from fitting.locality import Locality
 from fitting.objective import DepthPrior, photo_loss
@@ -48,7 +49,7 @@ def finetune_video(
     decoders = ScheduledAdam([{"params": tuned, "lr": config.lr}], total, config.clip, tuned) if tuned else None
     optimizer = VideoOptimizer(state, _rates(recipe), max(total, 1))
     locality = Locality(prior, rendering, config.locality, recipe.losses, bank, recipe.seed)
-    losses, drift = [], []
+    blurred, losses, drift = ExpressionNoise(config.expression_noise, recipe.seed), [], []
     for step in range(total):
         rows = drawn_rows(recipe.seed + 1, step, recipe.video.batch, len(state))
         views = frames.views(rows.tolist())
@@ -56,7 +57,7 @@ def finetune_video(
         optimizer.prepare(batch)
         solution = batch.solution(views)
         regularizer = FinetuneRegularizer(model, recipe, bank, DepthPrior(solution.detached(), views))
-        loss = photo_loss(render_solution(model, solution, rendering), views, recipe.losses)
+        loss = photo_loss(render_solution(model, blurred(solution), rendering), views, recipe.losses)
         loss = loss + regularizer(batch, solution) + smoothness(state, solution, rows, recipe.video)
         if config.locality.weight > 0:
             kept = locality(model, solution)

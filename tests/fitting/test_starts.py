@@ -106,8 +106,9 @@ def test_several_photos_take_more_steps(model: VRMM) -> None:
     assert len(found.losses) == round(3 * 4**0.75)
 
 
-def test_the_network_saves_steps(known: Known) -> None:
-    """From nearly the truth a few steps explain the photos better than as many from the mean."""
+def test_the_network_saves_steps(model: VRMM) -> None:
+    """From nearly the truth a few steps explain a photo better than as many from the mean."""
+    known = photograph(model, (0.0,), placed=False)
     settings = recipe(inversion=8)
     settings.inversion.informed_steps, settings.inversion.starts = 8, 1
     informed = invert(known.model, RENDERING, known.views, settings, BANK, None, initializer_of(known, off=0.05))
@@ -115,10 +116,12 @@ def test_the_network_saves_steps(known: Known) -> None:
     assert list(informed.starts) == ["network"]
     assert list(blind.starts) == ["mean"]
     assert informed.photo[-1] < 0.5 * blind.photo[-1]
-    assert len(informed.photo) == 1 + settings.inversion.informed(2)
+    assert len(informed.photo) == 1 + settings.inversion.informed(1)
 
 
-def test_landmarks_lead_a_start_from_the_network_as_long_as_its_own_share_says(known: Known) -> None:
+def test_landmarks_lead_one_photo_as_long_as_its_start_says(model: VRMM) -> None:
+    known = photograph(model, (0.0,), placed=False)
+
     def losses(*, fade: float, informed_fade: float, initializer: Initializer | None) -> list[float]:
         settings = recipe(inversion=6)
         settings.inversion = dataclasses.replace(
@@ -135,6 +138,23 @@ def test_landmarks_lead_a_start_from_the_network_as_long_as_its_own_share_says(k
     )
     with pytest.raises(VrmmError, match="informed_fade are shares of the steps"):
         dataclasses.replace(recipe().inversion, informed_fade=1.5)
+
+
+def test_landmarks_lead_several_photos_to_the_end(known: Known) -> None:
+    """Whatever the start, and whatever one photo alone would do."""
+
+    def losses(weight: float, fade: float, initializer: Initializer | None) -> list[float]:
+        settings = recipe(inversion=6)
+        settings.inversion = dataclasses.replace(
+            settings.inversion, informed_steps=4, starts=1, fade=fade, informed_fade=fade, several_landmarks=weight
+        )
+        return invert(known.model, RENDERING, known.views, settings, BANK, None, initializer).losses
+
+    for initializer in (None, initializer_of(known, off=0.05)):
+        led = losses(10.0, 0.0, initializer)
+        assert led == losses(10.0, 0.5, initializer)
+        assert led[0] > losses(0.0, 0.0, initializer)[0]
+        assert led[-1] != losses(0.0, 0.0, initializer)[-1]
 
 
 def test_the_light_stays_near_to_what_the_network_saw(known: Known) -> None:
