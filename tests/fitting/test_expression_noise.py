@@ -47,7 +47,9 @@ def test_what_was_learnt_holds_for_expressions_nearby(known: Known) -> None:
         settings.finetune.expression_noise, settings.finetune.locality.weight = sigma, 0.0
         tuned = finetune(known.model, RENDERING, tinted, known.solution, settings, BANK)
         with torch.no_grad():
-            found = [photo_loss(render_solution(tuned.model, other, RENDERING), tinted, settings.losses) for other in others]
+            found = [
+                photo_loss(render_solution(tuned.model, other, RENDERING), tinted, settings.losses) for other in others
+            ]
         left[sigma] = float(torch.stack(found).mean())
     assert left[1.0] < 0.9 * left[0.0]
 
