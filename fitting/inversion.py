@@ -134,10 +134,9 @@ class InversionTerms:
             total = total + config.light_guess * self._guess(state.light)
         total = total + self._light(state) + config.focal * (state.log_focal**2).sum()
         total = total + config.depth * self._depth(solution)
+        distance = landmark_loss(self._carried(rendered.vertices), solution, views)
         lead = config.landmarks * max(0.0, 1.0 - progress / config.fade) if config.fade > 0 else 0.0
-        if lead > 0:
-            total = total + lead * landmark_loss(self._carried(rendered.vertices), solution, views)
-        return total
+        return total + lead * distance + config.astray * (distance - config.slack).clamp(min=0.0)
 
 
 def _groups(state: FitState, config: InversionConfig, views: Views, informed: bool) -> list[dict]:

@@ -8,7 +8,7 @@ from prior.losses import LossConfig
 
 DECODERS = ("mesh", "identity", "transform", "opacity", "appearance")
 
-SHARED = 0.37
+SHARED = 0.39
 """Exponent with which the picture loss that is left to photos falls with their number."""
 LOOSER = 0.2
 """Exponent with which lambda_LR falls with it: they say more together, of which the prior need not say the same."""
@@ -62,6 +62,8 @@ class InversionConfig:
             by ``fade``.
         fade, informed_fade: share of the steps from the mean, and from what the initializer says, after which landmarks
             of one photo do not count.
+        astray, slack: weight of the landmark term beyond ``slack`` sides of the face, which does not fade: heads of
+            which the landmarks are farther away than another person's face explains are held from going astray.
         several_landmarks: weight of that term for several photos, where it fades to 0 by the last step. A mouth that
             is open in one photo and shut in another is explained by dark lips as well as by lips that part, and then
             the identity learns dark lips; only landmarks tell the two apart.
@@ -94,6 +96,8 @@ class InversionConfig:
     landmarks: float = 1.0
     fade: float = 0.5
     informed_fade: float = 0.1
+    astray: float = 3.0
+    slack: float = 0.06
     several_landmarks: float = 10.0
     weights: float = 2e-3
     expression: float = 5e-3
@@ -194,7 +198,7 @@ class FinetuneConfig:
     """
 
     steps: int = 500
-    enough: float = 0.016
+    enough: float = 0.0175
     decoders: list[str] = dataclasses.field(default_factory=lambda: list(DECODERS))
     texel_parameters: bool = False
     lr: float = 8e-4

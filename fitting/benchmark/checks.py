@@ -8,7 +8,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
+from datasets.capture import Camera, Pose
 from datasets.errors import VrmmError
 from datasets.files import atomic_write_json, read_json
 from datasets.lightstage.rig import direction, look_at_origin
@@ -27,7 +30,10 @@ from fitting.recipe import FitRecipe
 from fitting.rendering import render_solution
 from fitting.truth import Category, FitShot, Moment, Placed, compare
 from fitting.views import Views, stack_photos
+from prior.cameras import CameraBatch
 from prior.evaluation.truth import TruthStore
+from prior.metrics import mask_iou
+from prior.render import render_head
 
 SIDEWAYS, UPWARDS, LOWEST = 50.0, 20.0, -12.0
 """Degrees that the cameras go around a head."""
@@ -35,8 +41,8 @@ ASIDE = 45.0
 """Degrees between a photo and the view that an inversion is judged from."""
 LARGEST_TURN, LARGEST_DISTANCE, LEAST_OVERLAP = 15.0, 0.08, 0.85
 """An inversion has gone astray where the head is turned by more degrees than this from its true pose, its landmarks are
-farther than this from the true ones (in sides of the face's box), or, from aside, its outline overlaps less than this
-with the true one."""
+farther than this from the true ones (in sides of the face's box), or, from aside, its outline overlaps less with the
+true one than this and than the outline of the mean head in the true pose: how far a head goes back no front shows."""
 STEPS = 40
 """What a check counts beside ``Case.steps``."""
 
@@ -153,14 +159,17 @@ class Check:
         )
         place = Placed.of(avatar, [self.single.photo.camera], self.single.photo.moment.pose)
         shot = self.single.aside
-        aside = compare(shot, self.store.get([shot.truth])[0], {"inversion": place}).metrics["inversion"]
+        truth = self.store.get([shot.truth])[0]
+        aside = compare(shot, truth, {"inversion": place}).metrics["inversion"]
+        mean = mask_iou(mean_outline(prior, self.single.photo.moment.pose, shot.camera), torch.as_tensor(truth.mask))
         return {
-            "sound": is_sound(errors["pose_degrees"], errors["landmark_error"], aside["mask_iou"]),
+            "sound": is_sound(errors["pose_degrees"], errors["landmark_error"], aside["mask_iou"], mean),
             "flagged": bool(reasons),
             "reasons": reasons,
             **errors,
             "input": metrics,
             "aside": aside,
+            "mean_overlap": mean,
             "starts": inversion.starts,
         }
 
@@ -180,15 +189,30 @@ class Check:
         return invert(prior.model, prior.rendering, views, recipe, prior.bank, initializer=prior.initializer)
 
 
-def is_sound(degrees: float, landmarks: float, overlap: float) -> bool:
+def is_sound(degrees: float, landmarks: float, overlap: float, mean_overlap: float = 1.0) -> bool:
     """Whether an inversion ended near the truth, which only the benchmark knows.
 
     Args:
         degrees: between fitted and true head pose.
         landmarks: median distance from the true landmarks, in sides of the face's box.
         overlap: intersection over union of the outlines from aside.
+        mean_overlap: that of the mean head in the true pose.
     """
-    return degrees <= LARGEST_TURN and landmarks <= LARGEST_DISTANCE and overlap >= LEAST_OVERLAP
+    near = overlap >= min(LEAST_OVERLAP, mean_overlap)
+    return degrees <= LARGEST_TURN and landmarks <= LARGEST_DISTANCE and near
+
+
+@torch.no_grad()
+def mean_outline(prior: Prior, pose: Pose, camera: Camera) -> Float[Tensor, "1 H W"]:
+    """Alpha of the prior's mean identity, its face at rest, in a pose."""
+    model = prior.model
+    rotation, translation = (
+        torch.as_tensor(np.asarray(value, np.float32))[None] for value in (pose.rotation, pose.translation)
+    )
+    light = torch.ones(1, model.config.light_directions, 3)
+    identity, rest = model.identity_codes.weight.mean(dim=0, keepdim=True), torch.zeros(1, model.config.expression)
+    cameras = CameraBatch.stack([camera])
+    return render_head(model, identity, rest, light, rotation, translation, cameras, prior.rendering).alpha[0, 0]
 
 
 def initializer_summary(results: Sequence[dict[str, Any]]) -> dict[str, Any]:

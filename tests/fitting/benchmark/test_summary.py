@@ -69,6 +69,8 @@ def test_soundness_needs_pose_landmarks_and_outline() -> None:
     assert not is_sound(40.0, 0.02, 0.95)
     assert not is_sound(3.0, 0.2, 0.95)
     assert not is_sound(3.0, 0.02, 0.6)
+    assert is_sound(3.0, 0.02, 0.8, mean_overlap=0.75)
+    assert not is_sound(3.0, 0.02, 0.8, mean_overlap=0.9)
 
 
 @given(few=st.integers(1, 2 * MOST_PEOPLE), more=st.integers(1, 2 * MOST_PEOPLE), kinds=st.integers(1, 2))
