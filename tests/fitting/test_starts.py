@@ -157,6 +157,28 @@ def test_landmarks_lead_several_photos_to_the_end(known: Known) -> None:
         assert led[-1] != losses(0.0, 0.0, initializer)[-1]
 
 
+def test_landmarks_hold_a_head_from_going_astray_and_no_more(model: VRMM) -> None:
+    """The picture says one thing and the landmarks another, 2 of 32 pixels away; within the slack they say nothing."""
+    known = photograph(model, (0.0,), placed=False)
+
+    def inverted(astray: float, slack: float, shift: float) -> Inversion:
+        settings = recipe(inversion=6)
+        settings.inversion = dataclasses.replace(
+            settings.inversion, informed_steps=20, starts=1, informed_fade=0.0, astray=astray, slack=slack
+        )
+        views = dataclasses.replace(known.views, landmarks=known.views.landmarks + shift)
+        return invert(known.model, RENDERING, views, settings, BANK, None, initializer_of(known, off=0.05))
+
+    def distance(found: Inversion, shift: float) -> float:
+        views = dataclasses.replace(known.views, landmarks=known.views.landmarks + shift)
+        return landmark_error(known.model, found.solution, views)
+
+    assert inverted(10.0, 1.0, 2.0).losses == inverted(0.0, 0.0, 2.0).losses
+    held, free = (distance(inverted(astray, 0.02, 2.0), 2.0) for astray in (10.0, 0.0))
+    assert held < 0.5 * free
+    assert held < 0.04  # twice the slack
+
+
 def test_the_light_stays_near_to_what_the_network_saw(known: Known) -> None:
     guessed = known.solution.light.roll(3, dims=0)
 
