@@ -1,11 +1,16 @@
 """Settings of every test: one thread, wide lines, no time limits, checked shapes, integration tests first."""
 
 import os
+import signal
 
 # Two workers on two cores, and reductions in a fixed order. Must be set before numpy or torch is imported.
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[_name] = "1"
 os.environ["COLUMNS"] = "200"  # how long a temporary folder's name is must not decide where a line is broken
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # Whatever a shell starts in the background ignores ctrl-C, and so would the commands that tests interrupt.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import hypothesis
 import jaxtyping
