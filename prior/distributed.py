@@ -1,8 +1,10 @@
 """Ranks and the DeepSpeed engine, on one CPU process as on many nodes."""
 
+import contextlib
 import dataclasses
 import os
 import socket
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -79,8 +81,13 @@ def parameter_groups(module: nn.Module, model: VRMM, recipe: TrainRecipe) -> lis
     return [*groups, {"params": inner, **whole, "muon": optimizer.muon}] if inner else groups
 
 
-def join_ranks() -> None:
-    """Make the process group of all ranks, with gloo on CPUs and NCCL on GPUs."""
+@contextlib.contextmanager
+def joined_ranks() -> Iterator[None]:
+    """The process group of all ranks, with gloo on CPUs and NCCL on GPUs.
+
+    It is left in good order even after an error: its threads, still running while Python shuts down, would now and
+    then abort the process, and a refused start would look like a crash.
+    """
     cuda = torch.cuda.is_available()
     if not cuda:
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
@@ -89,6 +96,10 @@ def join_ranks() -> None:
     # The shared-memory collective is compiled on first use (minutes); gloo does as well at this traffic.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     deepspeed.init_distributed(dist_backend="nccl" if cuda else "gloo", verbose=False)
+    try:
+        yield
+    finally:
+        torch.distributed.destroy_process_group()
 
 
 def initialize_engine(objective: nn.Module, recipe: TrainRecipe, ranks: Ranks, *, universal: bool = False) -> Any:

@@ -3,12 +3,14 @@
 import json
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.integration.training_run import (
+    ROOT,
     finish,
     kill_group,
     logged,
@@ -89,6 +91,26 @@ def test_a_checkpoint_torn_by_hand_is_named_and_the_one_before_is_used(recipe, u
         (checkpoint / "files.json").unlink()
     (out / "complete.json").unlink()
     assert "is whole; remove the folder to start anew" in finish(start(recipe, out, ranks=1), status=1)
+
+
+LEAVE_BY_ERROR = """
+from datasets.errors import VrmmError
+from prior.distributed import Ranks, joined_ranks
+import torch
+try:
+    Ranks.alone()
+    with joined_ranks():
+        assert torch.distributed.is_initialized()
+        raise VrmmError("refused")
+except VrmmError:
+    print("still joined" if torch.distributed.is_initialized() else "left")
+"""
+
+
+def test_the_ranks_part_even_after_an_error():
+    """Else one refused start in six aborted, because threads of the process group outlived Python."""
+    found = subprocess.run([sys.executable, "-c", LEAVE_BY_ERROR], cwd=ROOT, capture_output=True, text=True)
+    assert found.stdout.split("\n")[-2:] == ["left", ""], found.stderr
 
 
 @pytest.mark.long
