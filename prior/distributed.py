@@ -1,10 +1,9 @@
 """Ranks and the DeepSpeed engine, on one CPU process as on many nodes."""
 
-import contextlib
+import atexit
 import dataclasses
 import os
 import socket
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -81,12 +80,11 @@ def parameter_groups(module: nn.Module, model: VRMM, recipe: TrainRecipe) -> lis
     return [*groups, {"params": inner, **whole, "muon": optimizer.muon}] if inner else groups
 
 
-@contextlib.contextmanager
-def joined_ranks() -> Iterator[None]:
-    """The process group of all ranks, with gloo on CPUs and NCCL on GPUs.
+def join_ranks() -> None:
+    """Make the process group of all ranks, with gloo on CPUs and NCCL on GPUs, or keep the one that there is.
 
-    It is left in good order even after an error: its threads, still running while Python shuts down, would now and
-    then abort the process, and a refused start would look like a crash.
+    It is left before Python shuts down: one of its threads, still running then, would now and then abort the process,
+    and a refused start would look like a crash. Not earlier: DeepSpeed could not make another.
     """
     cuda = torch.cuda.is_available()
     if not cuda:
@@ -96,9 +94,11 @@ def joined_ranks() -> Iterator[None]:
     # The shared-memory collective is compiled on first use (minutes); gloo does as well at this traffic.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     deepspeed.init_distributed(dist_backend="nccl" if cuda else "gloo", verbose=False)
-    try:
-        yield
-    finally:
+    atexit.register(_part_ranks)
+
+
+def _part_ranks() -> None:
+    if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
 
 

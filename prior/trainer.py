@@ -23,10 +23,10 @@ from datasets.shards import DamageError
 from datasets.storage import resolve_folder
 from datasets.views import read_frame, training_keys
 from prior.capture_model import CaptureModel
-from prior.checkpoint import Resume, find_resume, load_checkpoint, save_checkpoint
+from prior.checkpoint import find_resume, load_checkpoint, save_checkpoint
 from prior.codebank import write_code_bank
 from prior.continuing import check_continues, remember_data
-from prior.distributed import Ranks, initialize_engine, joined_ranks
+from prior.distributed import Ranks, initialize_engine, join_ranks
 from prior.ema import WeightAverage
 from prior.encoders import MIN_IMAGE_SIZE
 from prior.objective import Objective, sample_generators
@@ -81,28 +81,21 @@ def _train(recipe: TrainRecipe, folder: Path, ranks: Ranks, progress: Progress |
     model.autocast = recipe.trainer.precision is Precision.bf16
     capture = CaptureModel(recipe.cameras, len(loader.shards.info.cameras))
     objective = Objective(model, recipe.losses, recipe.render, capture=capture, recompute=recipe.trainer.recompute)
-    with joined_ranks():
-        resume = find_resume(folder / "checkpoints", recipe.trainer.zero)
-        run = _run_from(resume, recipe, folder, ranks, objective)
-        if run.is_main:
-            describe_run(folder, to_yaml(recipe), library_versions())
-            remember_data(folder, loader.shards.info, loader.subjects)
-            describe_loading(folder, loader)
-        run.loop(loader, 0 if resume is None else resume.step, progress)
-
-
-def _run_from(
-    resume: Resume | None, recipe: TrainRecipe, folder: Path, ranks: Ranks, objective: Objective
-) -> "TrainingRun":
-    """The run as its checkpoint left it, or a new one."""
+    join_ranks()
+    resume = find_resume(folder / "checkpoints", recipe.trainer.zero)
     engine = initialize_engine(objective, recipe, ranks, universal=resume is not None and resume.universal)
-    model, is_main = objective.model, ranks.rank == 0
+    is_main = ranks.rank == 0
     average = WeightAverage(model, recipe.optimizer.ema) if is_main and recipe.optimizer.ema > 0 else None
     if resume is not None:
         load_checkpoint(engine, resume)
         if average is not None:
             average.load(resume.folder / resume.tag)
-    return TrainingRun(recipe=recipe, folder=folder, engine=engine, model=model, is_main=is_main, average=average)
+    run = TrainingRun(recipe=recipe, folder=folder, engine=engine, model=model, is_main=is_main, average=average)
+    if is_main:
+        describe_run(folder, to_yaml(recipe), library_versions())
+        remember_data(folder, loader.shards.info, loader.subjects)
+        describe_loading(folder, loader)
+    run.loop(loader, 0 if resume is None else resume.step, progress)
 
 
 def check_data(recipe: TrainRecipe, loader: FrameLoader) -> None:
