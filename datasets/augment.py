@@ -1,8 +1,8 @@
 """Random changes to a frame's views: photometric ones to what the encoders see, other windows to what is rendered.
 
-The encoders must read the same face under any exposure and colour balance, so their views change in colour and the
-pictures to render, which the light explains, do not. A shifted window comes with its intrinsics and is therefore true
-for pictures to render; the encoders are told no intrinsics, so their views keep their place.
+The encoders must read the same face under any exposure, colour balance and light, so their views change in colour and
+brightness and the pictures to render, which the light explains, do not. A shifted window comes with its intrinsics and
+is therefore true for pictures to render; the encoders are told no intrinsics, so their views keep their place.
 """
 
 import dataclasses
@@ -19,6 +19,8 @@ from datasets.order import random_numbers
 
 _GEOMETRY, _COLOUR, _NOISE = 7, 8, 9  # streams of random numbers, others than those of the orders
 _LEAST_BLUR = 0.05  # pixels; less changes nothing
+_SHADING_KNOTS = 4  # along a side of a view
+_MOST = {"exposure": 8.0, "white_balance": 0.9, "shading": 8.0, "blur": 32.0, "noise": 1.0, "crop": 0.9}
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -28,6 +30,8 @@ class AugmentConfig:
     Attributes:
         exposure: factor of up to 2 to this power, up or down, on an encoder's view.
         white_balance: factor of up to 1 ± this on each colour of it.
+        shading: factor of up to 2 to this power, up or down, that changes smoothly across an encoder's view. Else the
+            expression code tells the light of its frame, and the face looks wrong in any other.
         blur: standard deviation of up to this many pixels on it.
         noise: standard deviation of the noise on it where its radiance is 1, in proportion to the root of radiance.
         crop: share of the side of a picture to render that is cut away, up to this; what is left is enlarged.
@@ -35,12 +39,13 @@ class AugmentConfig:
 
     exposure: float = 0.0
     white_balance: float = 0.0
+    shading: float = 0.0
     blur: float = 0.0
     noise: float = 0.0
     crop: float = 0.0
 
     def __post_init__(self) -> None:
-        for name, most in (("exposure", 8.0), ("white_balance", 0.9), ("blur", 32.0), ("noise", 1.0), ("crop", 0.9)):
+        for name, most in _MOST.items():
             if not 0.0 <= getattr(self, name) <= most:
                 raise VrmmError(f"augment.{name} is {getattr(self, name)}; it must be from 0 to {most:g}")
 
@@ -65,6 +70,8 @@ def augment_row(batch: FrameBatch, row: int, config: AugmentConfig, *, seed: int
     images = batch.input_images[row]
     if config.exposure or config.white_balance:
         images *= _gains(len(images), config, seed, epoch, name)[..., None, None]
+    if config.shading:
+        images *= _shading(images, config, seed, epoch, name)
     if config.blur:
         _blur(images, config.blur * _uniform(len(images), seed, epoch, name, _COLOUR, 2))
     if config.noise:
@@ -79,6 +86,17 @@ def _gains(views: int, config: AugmentConfig, seed: int, epoch: int, name: int) 
     exposure = 2.0 ** (config.exposure * (2.0 * _uniform(views, seed, epoch, name, _COLOUR, 0) - 1.0))
     balance = 1.0 + config.white_balance * (2.0 * _uniform(3 * views, seed, epoch, name, _COLOUR, 1) - 1.0)
     return torch.from_numpy((exposure[:, None] * balance.reshape(views, 3)).astype(np.float32))
+
+
+def _shading(images: Float[Tensor, "V 3 H W"], config: AugmentConfig, seed: int, epoch: int, name: int) -> Tensor:
+    """[V, 1, H, W]; the factor of every view is drawn at a few knots, over its own range."""
+    views = len(images)
+    reach = config.shading * _uniform(views, seed, epoch, name, _COLOUR, 3)
+    knots = 2.0 * _uniform(views * _SHADING_KNOTS**2, seed, epoch, name, _COLOUR, 4) - 1.0
+    powers = torch.from_numpy((reach[:, None] * knots.reshape(views, -1)).astype(np.float32))
+    powers = powers.view(views, 1, _SHADING_KNOTS, _SHADING_KNOTS)
+    smooth = torch.nn.functional.interpolate(powers, size=images.shape[-2:], mode="bilinear", align_corners=True)
+    return torch.exp2(smooth)
 
 
 def _blur(images: Float[Tensor, "V 3 H W"], sigmas: Float[np.ndarray, "V"]) -> None:

@@ -37,6 +37,8 @@ class VRMMConfig:
         light_channels: channels of the linear light branch per level.
         light_directions: N_l, directions of the light field.
         identity, expression: code lengths.
+        view_basis: how many sets of weights the view direction mixes in the last gate of the colour. With as many as
+            training cameras, each one's look is learnt by heart, and views between them suffer.
         encoder_views: number of input views.
         encoder_size: side in pixels to which encoder inputs are resampled.
         thickness: half size of a primitive along the normal, metres.
@@ -53,6 +55,7 @@ class VRMMConfig:
     light_directions: int = 64
     identity: int = 64
     expression: int = 32
+    view_basis: int = 8
     encoder_views: int = 3
     encoder_size: int = 48
     thickness: float = 0.012
@@ -78,7 +81,7 @@ class VRMMConfig:
             raise VrmmError(
                 f"model.encoder_size={self.encoder_size} is too small for the encoder; use {MIN_IMAGE_SIZE} or more"
             )
-        for name in ("voxels", "light_directions", "identity", "expression", "encoder_views"):
+        for name in ("voxels", "light_directions", "identity", "expression", "view_basis", "encoder_views"):
             smallest = {"voxels": 2, "light_directions": 4}.get(name, 1)
             if getattr(self, name) < smallest:
                 raise VrmmError(f"model.{name}={getattr(self, name)} is too small; use {smallest} or more")
@@ -181,6 +184,7 @@ class VRMM(nn.Module):
             to_opacity,
             COUNT,
             config.texel_voxels,
+            view_basis=config.view_basis,
             linear=config.linear_light,
         )
 

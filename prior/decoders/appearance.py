@@ -18,8 +18,6 @@ class AppearanceDecoder(nn.Module):
     answer depends on channel c of the light only, through the same weights.
     """
 
-    VIEW_BASIS = 8
-
     def __init__(
         self,
         expression: int,
@@ -30,10 +28,12 @@ class AppearanceDecoder(nn.Module):
         lobes: int,
         texel_voxels: int,
         *,
+        view_basis: int = 8,
         linear: bool = True,
     ) -> None:
         """``lobes`` gathered lights a texel (``prior.lobes``), ``texel_voxels`` voxels under one of the last level.
 
+        ``view_basis`` sets of weights of the last gate are mixed by the view direction.
         ``linear`` off puts an activation behind every level of the light branch (an ablation).
         """
         super().__init__()
@@ -54,9 +54,9 @@ class AppearanceDecoder(nn.Module):
         for gate in self.gates:
             nn.init.ones_(gate.bias)  # type: ignore[arg-type]
         self.gate_bias = nn.Parameter(torch.zeros(resolutions[-1], resolutions[-1], 1, light_channels[-1]))
-        self.view_gates = nn.Linear(channels[-1], self.VIEW_BASIS * light_channels[-1])
+        self.view_gates = nn.Linear(channels[-1], view_basis * light_channels[-1])
         self.view_lobes = nn.Linear(lobes, light_channels[-1], bias=False)
-        self.view_basis = nn.Sequential(nn.Linear(3, 32), nn.LeakyReLU(0.2), nn.Linear(32, self.VIEW_BASIS))
+        self.view_basis = nn.Sequential(nn.Linear(3, 32), nn.LeakyReLU(0.2), nn.Linear(32, view_basis))
         self.shading = VoxelHead(light_channels[-1], resolutions[-1], texel_voxels, 1, bias=False)
         self.gain = VoxelHead(channels[-1], resolutions[-1], texel_voxels, 3, bias=True)
 
@@ -96,10 +96,9 @@ class AppearanceDecoder(nn.Module):
         """
         batch, views = view_direction.shape[:2]
         basis, last = self.view_basis(view_direction), cast(Pointwise, self.gates[-1])
-        weight = last.weight + torch.einsum(
-            "bvr,rmc->bvmc", basis, self.view_gates.weight.unflatten(0, (self.VIEW_BASIS, -1))
-        )
-        bias = last.bias + basis @ self.view_gates.bias.unflatten(0, (self.VIEW_BASIS, -1))
+        mixed = (basis.shape[-1], -1)
+        weight = last.weight + torch.einsum("bvr,rmc->bvmc", basis, self.view_gates.weight.unflatten(0, mixed))
+        bias = last.bias + basis @ self.view_gates.bias.unflatten(0, mixed)
         texels = features.permute(0, 2, 3, 1).flatten(1, 2)
         gate = torch.baddbmm(bias.reshape(batch, 1, -1), texels, weight.flatten(1, 2).transpose(1, 2))
         resolution = features.shape[-1]

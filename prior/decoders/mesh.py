@@ -15,8 +15,6 @@ class MeshDecoder(nn.Module):
 
     template: Tensor
 
-    template: Tensor
-
     def __init__(self, template: Float[Tensor, "V 3"], identity: int, expression: int, width: int = 128) -> None:
         super().__init__()
         self.register_buffer("template", template)

@@ -63,6 +63,24 @@ def test_moved_windows_keep_true_cameras(shards: Path, capture: RampCapture) -> 
     assert min(sides) < 0.6 < 0.9 < max(sides), "72 windows spread over the range"
 
 
+def test_shading_changes_smoothly_for_the_encoders_alone(shards: Path) -> None:
+    plain, changed = _batches(shards)[0], _batches(shards, shading=2.0)[0]
+    torch.testing.assert_close(changed.target_images, plain.target_images, rtol=0, atol=0)
+    torch.testing.assert_close(changed.input_masks, plain.input_masks, rtol=0, atol=0)
+    power = torch.log2(changed.input_images / plain.input_images)  # [B, V, 3, H, W]
+    torch.testing.assert_close(power, power[:, :, :1].expand_as(power), rtol=0, atol=1e-4)
+    assert 1.0 < float(power.abs().max()) <= 2.0
+    reach = power.abs().amax(dim=(-1, -2, -3))
+    assert float(reach.min()) < 0.8 < float(reach.max()), "some views are changed little"
+    assert reach.flatten().unique().numel() == reach.numel(), "every view has its own"
+    height, width = power.shape[-2:]
+    for axis, size in ((-1, width), (-2, height)):
+        # from -2 to 2 within a third of the picture, at most
+        assert float(power.diff(dim=axis).abs().max()) <= 4.0 / ((size - 1) / 3) * 1.01
+    level = power.mean(dim=(-1, -2, -3))
+    assert float(level.abs().max()) < 1.0, "light from one side, not another exposure"
+
+
 def test_colours_change_for_the_encoders_alone(shards: Path) -> None:
     plain = _batches(shards)[0]
     changed = _batches(shards, exposure=1.0, white_balance=0.2)[0]

@@ -116,6 +116,7 @@ def test_concatenation_feeds_the_transform_branch_into_opacity():
         ({"channels": [8, 8]}, "one entry"),
         ({"channels": [8], "light_channels": [8]}, "model.channels"),
         ({"expression": 0}, "expression=0"),
+        ({"view_basis": 0}, "view_basis=0"),
     ],
 )
 def test_impossible_sizes_are_refused_by_name(change, words):
